@@ -1,0 +1,54 @@
+"""Lets pytest collect the firmware's unit tests, which run on the MicroPython Unix port, beside the host tests."""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MICROPYTHON = Path(sys.executable).parent / "micropython"
+HEAP = os.environ.get("UNIT_HEAP", "1M")  # tests hold vectors beside the firmware; device heaps are checked in tests/agent
+
+
+def pytest_collect_file(file_path, parent):
+    if file_path.parent.name == "unit" and re.fullmatch(r"test_\w+\.py", file_path.name):
+        return UnixPortFile.from_parent(parent, path=file_path)
+    return None
+
+
+class UnixPortFile(pytest.File):
+    """One file of unit tests: run once in one MicroPython process, its lines dealt out to the items."""
+
+    _output = None
+
+    def collect(self):
+        for name in re.findall(r"^def (test_\w+)\(", self.path.read_text(), re.M):
+            yield UnixPortTest.from_parent(self, name=name)
+
+    def output(self):
+        if self._output is None:
+            done = subprocess.run([MICROPYTHON, "-X", f"heapsize={HEAP}", ROOT / "tests/unit/run.py", self.path],
+                                  capture_output=True, text=True, timeout=300, cwd=ROOT)
+            self._output = done.stdout + done.stderr
+        return self._output
+
+
+class UnixPortTest(pytest.Item):
+    def runtest(self):
+        output = self.parent.output()
+        if f"PASS {self.name}\n" in output:
+            return
+        found = re.search(rf"FAIL {self.name}\n(.*?)(?=^(?:PASS|FAIL) |^\d+ passed|\Z)", output, re.M | re.S)
+        raise UnixPortFailure(found.group(0) if found else f"{self.name} never ran:\n{output[-3000:]}")
+
+    def repr_failure(self, excinfo):
+        return str(excinfo.value)
+
+    def reportinfo(self):
+        return self.path, None, f"{self.path.stem}::{self.name} (Unix port)"
+
+
+class UnixPortFailure(Exception):
+    """A test that failed inside the MicroPython process."""
