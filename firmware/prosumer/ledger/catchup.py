@@ -1,0 +1,115 @@
+"""Back after an absence: ask a neighbour, check its answer by certificates alone, jump. Nothing is replayed or trusted.
+
+    Ask    0b member to iteration:4 slot:4 sig:64
+    Chain  0c to headers (count, then 146 bytes each, oldest first) final certificates proposals
+    final  header:146 certificate mmr (length:2, bytes; before the header) state (length:2, bytes)
+
+The state must hash to the header's state root and the accumulator to its accumulator, so the answer can be
+short or missing but not false. `proposals` (length:3 each) are notarized blocks above the final one.
+"""
+from prosumer.codec import Cursor, Record, pack_list
+from prosumer.errors import Reject
+from prosumer.ledger.mmr import MMR
+from prosumer.ledger.state import State
+from prosumer.link import topics
+from prosumer.records import DUMMY, FINALIZE, VOTE, Certificate, Header, Proposal, vote_message
+from prosumer import durable
+
+_MAX_HEADERS = 8
+
+
+class Ask(Record):
+    TYPE, TAG, SIGNED = 11, b"prosumer/ask/v1", True
+    LAYOUT = "BBII"
+    FIELDS = ("member", "to", "iteration", "slot")
+
+
+class Catchup:
+    def __init__(self, node):
+        self.node = node
+        self.wanted = False
+        self.asked_ms = 0
+        self.turn = 0
+
+    def step(self, now_ms):
+        if self.wanted:
+            self.ask(now_ms)
+
+    def ask(self, now_ms):
+        """Ask the next neighbour in turn, at most once per network delay bound."""
+        node = self.node
+        if now_ms - self.asked_ms < node.genesis.delta_ms or node.genesis.n < 2:
+            return
+        self.asked_ms, self.wanted = now_ms, False
+        self.turn += 1
+        to = (node.me + 1 + self.turn % (node.genesis.n - 1)) % node.genesis.n
+        ask = Ask(member=node.me, to=to, iteration=node.simplex.iteration, slot=node.final.slot + 1)
+        ask.signature = node.signer.sign(ask.message(node.genesis.feeder_id))
+        node.publish(topics.ASK, ask.pack())
+
+    def receive(self, kind, member, payload, now_ms):
+        if kind == topics.ASK:
+            ask = Ask.parse(payload)
+            if ask.member != member:
+                raise Reject("wrong-sender")
+            if ask.to == self.node.me:
+                self.node.members.check_record(ask)
+                self._answer(ask)
+        elif payload[1:2] == bytes([self.node.me]):
+            self._learn(payload)
+
+    def pack_final(self):
+        final = self.node.final
+        state = final.state.pack()
+        return (final.header.pack() + self.node.certificate.pack() + len(final.before).to_bytes(2, "big") +
+                final.before + len(state).to_bytes(2, "big") + state)
+
+    def read_final(self, cursor):
+        """(header, certificate, accumulator before it, state), checked against each other, not yet the signatures."""
+        header = Header.parse(cursor.take(Header.size()))
+        certificate = Certificate.read(cursor)
+        before = cursor.take(cursor.uint(2))
+        state = State.parse(cursor.take(cursor.uint(2)))
+        digest = header.hash(self.node.genesis.feeder_id)
+        if (certificate.header_hash != digest or MMR.parse(before).root() != header.accumulator
+                or state.root() != header.state_root or len(state.accounts) != self.node.genesis.n):
+            raise Reject("proof-mismatch")
+        return header, certificate, before, state
+
+    def _answer(self, ask):
+        """The newest final header with its proof, up to 8 headers before it, and what is notarized since."""
+        node = self.node
+        if not node.certificate or (ask.slot > node.final.slot and ask.iteration >= node.simplex.iteration):
+            return
+        headers = [h for h in node.ring.recent(_MAX_HEADERS) if h.slot >= ask.slot and h.slot < node.final.slot]
+        tip = durable.load(node.folder + "tip") if node.simplex.tip[0] > node.final.iteration else None
+        message = (b"\x0c" + bytes([ask.member]) + pack_list(headers) + self.pack_final() +
+                   pack_list(node.notarizations) + (b"\1" + len(tip).to_bytes(3, "big") + tip if tip else b"\0"))
+        node.publish(topics.CHAIN, message)
+
+    def _learn(self, payload):
+        node = self.node
+        cursor = Cursor(payload)
+        cursor.take(2)
+        headers = cursor.records(Header, _MAX_HEADERS)
+        header, certificate, before, state = self.read_final(cursor)
+        notarized = cursor.records(Certificate, 64)
+        proposals = [Proposal.parse(cursor.take(cursor.uint(3))) for _ in range(cursor.uint(1))]
+        cursor.end()
+        feeder = node.genesis.feeder_id
+        digest = header.hash(feeder)
+        if header.iteration > node.final.iteration:
+            node.members.check_certificate(certificate, FINALIZE, vote_message(feeder, FINALIZE, header.iteration, digest))
+            previous = header.previous
+            for h in reversed(headers):
+                if h.hash(feeder) != previous:
+                    raise Reject("broken-chain")
+                previous = h.previous
+            node.jump(headers, header, digest, before, state, certificate)
+        for proposal in proposals:
+            if proposal.header.previous in node.chain:
+                node.extend(proposal)
+        for c in notarized:
+            if c.iteration >= node.simplex.iteration or c.header_hash != DUMMY:
+                node.members.check_certificate(c, VOTE, vote_message(feeder, VOTE, c.iteration, c.header_hash))
+                node.adopt(c)

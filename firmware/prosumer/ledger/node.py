@@ -1,0 +1,363 @@
+"""One meter's part in the agreement: it feeds the pure core (simplex) with what it checked, and says what the core decides.
+
+Nothing leaves through `publish` before it is durable. Files in `folder`:
+
+    final     the newest final header with certificate, accumulator and state
+    vote      simplex snapshot and the certificates since (what this meter must never forget)
+    voted     the proposal it voted for last (its own when it proposed), `tip`: the notarized one below
+"""
+from prosumer import durable
+from prosumer.codec import Cursor
+from prosumer.errors import Halt, Reject
+from prosumer.ledger import block
+from prosumer.ledger.catchup import Catchup
+from prosumer.ledger.mmr import MMR
+from prosumer.ledger.pool import Pool
+from prosumer.ledger.simplex import Simplex, leader
+from prosumer.ledger.state import State
+from prosumer.link import topics
+from prosumer.records import DUMMY, FINALIZE, VOTE, Certificate, Commit, Envelope, Order, Proposal, Reading, Vote
+
+
+class Link:
+    """A block in the chain as this meter sees it: its header (None: genesis), the state after it, and `before`,
+    the packed accumulator over all earlier headers, which its header carries the root of."""
+
+    def __init__(self, header, digest, state, before):
+        self.header, self.digest, self.state, self.before = header, digest, state, before
+        self.slot = header.slot if header else -1
+        self.iteration = header.iteration if header else 0
+
+    def accumulator(self):
+        """Over all headers up to this one, packed."""
+        mmr = MMR.parse(self.before)
+        if self.header:
+            mmr.append(self.digest)
+        return mmr
+
+
+class Node:
+    def __init__(self, genesis, members, me, signer, folder, ring, publish, count):
+        """`publish(kind, payload)`, `count(event)`; `ring`: HeaderRing of recent headers."""
+        self.genesis, self.members, self.me, self.signer = genesis, members, me, signer
+        self.folder, self.ring, self.publish, self.count = folder, ring, publish, count
+        self.pool = Pool(genesis, members)
+        self.signatures = {}  # (kind, iteration, hash) → {member: signature}
+        self.notarizations = []  # certificates of the tip (if not final) and of the dummies since
+        self.timer = None  # (iteration, slot, due_ms)
+        self.early = None  # a proposal that came before this meter's gate
+        self.certificate = None
+        self.on_final = None  # called with (header, state)
+        self.catchup = Catchup(self)
+        self._load()
+
+    # -- durable state
+
+    def _load(self):
+        self.final_hash = self.genesis.hash
+        self.chain = {self.final_hash: Link(None, self.final_hash, State(self.genesis.n), MMR().pack())}
+        saved = durable.load(self.folder + "final")
+        if saved:
+            header, self.certificate, before, state = self.catchup.read_final(Cursor(saved))
+            self._root(Link(header, header.hash(self.genesis.feeder_id), state, before))
+        vote = durable.load(self.folder + "vote")
+        final = self.final
+        if not vote:
+            self.simplex = Simplex(self.genesis.n, self.me, final.iteration, self.final_hash)
+            return
+        cursor = Cursor(vote)
+        self.simplex = Simplex.restore(self.genesis.n, self.me, cursor.take(cursor.uint(2)))
+        self.notarizations = cursor.records(Certificate, 255)
+        if final.iteration > self.simplex.final[0]:
+            self.simplex.adopt_final(final.iteration, self.final_hash)
+        for name in ("tip", "voted"):
+            raw = durable.load(self.folder + name)
+            if raw:
+                try:
+                    self.extend(Proposal.parse(raw))
+                except Reject:  # overtaken by a later final block
+                    self.count("old-" + name)
+
+    def _root(self, link):
+        """`link` is final: the chain starts here now."""
+        self.chain = {h: b for h, b in self.chain.items() if b.iteration > link.iteration}
+        self.chain[link.digest] = link
+        self.final_hash = link.digest
+
+    @property
+    def final(self):
+        return self.chain[self.final_hash]
+
+    def _save_vote(self):
+        snapshot = self.simplex.snapshot()
+        certificates = b"".join([c.pack() for c in self.notarizations])
+        durable.save(self.folder + "vote", len(snapshot).to_bytes(2, "big") + snapshot +
+                     bytes([len(self.notarizations)]) + certificates)
+
+    # -- time
+
+    def next_due(self, now_ms):
+        """When step() has something to do next."""
+        slot = self.genesis.slot_at(now_ms)
+        gate = self.genesis.gate_ms(slot)
+        if now_ms < gate:
+            return gate
+        due = self.genesis.gate_ms(slot + 1)
+        if self.timer and self.timer[1] == slot:
+            due = min(due, self.timer[2])
+        return due
+
+    def step(self, now_ms):
+        """Propose when it is this meter's turn, time out when it was another's."""
+        slot = self.genesis.slot_at(now_ms)
+        if slot < 0 or now_ms < self.genesis.gate_ms(slot):
+            return
+        h = self.simplex.iteration
+        tip = self.chain.get(self.simplex.tip[1])
+        if tip and tip.slot >= slot:
+            return  # this slot has its block; the next iteration waits for the next gate
+        patience = 3 * self.genesis.delta_ms
+        if not self.timer or self.timer[0] != h or self.timer[1] != slot:
+            self.timer = (h, slot, now_ms + patience)
+            if tip and self.simplex.propose_parent():
+                self._propose(slot, tip)
+            elif self.early:
+                early, self.early = self.early, None
+                self._accept(early, now_ms)
+        elif now_ms >= self.timer[2]:
+            self.timer = (h, slot, now_ms + patience)
+            self.count("timeout")
+            self.act(self.simplex.on_timeout(h))
+            self.announce()
+            self.catchup.ask(now_ms)
+
+    def _propose(self, slot, tip):
+        h, parent_hash = self.simplex.tip
+        state = tip.state.copy()
+        body = block.build(self.genesis, state, slot, self.pool)
+        cleared = block.execute(self.genesis, state, slot, body, lambda record: None)
+        header = block.header(self.genesis, parent_hash, tip.accumulator().root(), slot, self.simplex.iteration, self.me,
+                              body, state, cleared)
+        digest = header.hash(self.genesis.feeder_id)
+        signature = self.signer.sign(Proposal.message(self.genesis.feeder_id, digest))
+        raw = Proposal(header, signature, body).pack()
+        self._link(header, digest, state, tip)
+        self._vote_for(header, digest, h, parent_hash, raw)
+        self.publish(topics.PROPOSAL, raw)
+
+    def _link(self, header, digest, state, parent):
+        self.chain[digest] = Link(header, digest, state, parent.accumulator().pack())
+
+    def _vote_for(self, header, digest, parent_iteration, parent_hash, raw):
+        durable.save(self.folder + "voted", raw)
+        self.act(self.simplex.on_proposal(header.iteration, digest, parent_iteration, parent_hash))
+
+    # -- what arrives
+
+    def receive(self, kind, member, payload, now_ms):
+        """Raises Reject with the reason; nothing has changed then."""
+        if kind == topics.VOTE:
+            return self._on_vote(Vote.parse(payload), member)
+        if kind == topics.PROPOSAL:
+            return self._accept(Proposal.parse(payload), now_ms, member)
+        if kind in (topics.ASK, topics.CHAIN):
+            return self.catchup.receive(kind, member, payload, now_ms)
+        if kind == topics.ENVELOPE:
+            return self.pool.add_envelope(Envelope.parse(payload))
+        record = (Reading if kind == topics.READING else Commit if kind == topics.COMMIT else Order).parse(payload)
+        if record.member != member or member >= self.genesis.n:
+            raise Reject("wrong-sender")
+        self.add(record, now_ms)
+
+    def add(self, record, now_ms):
+        """A neighbour's or this meter's own commit, order or reading."""
+        if isinstance(record, Commit):
+            self.pool.add_commit(record, now_ms)
+        elif isinstance(record, Reading):
+            self.pool.add_reading(record, self.final.state.accounts[record.member], now_ms)
+        else:
+            commit = self.pool.commits.get(record.slot, {}).get(record.member)
+            digest = self.final.state.commits.get(record.slot, {}).get(record.member)
+            self.pool.add_order(record, digest or (commit and commit.digest), now_ms)
+
+    def _on_vote(self, vote, sender):
+        if vote.member != sender or sender >= self.genesis.n:
+            raise Reject("wrong-sender")
+        h = vote.iteration
+        if not self.simplex.keeps(h):
+            if h > self.simplex.iteration:
+                self.catchup.wanted = True
+            raise Reject("iteration-far" if h > self.simplex.iteration else "iteration-old")
+        known = self.signatures.setdefault((vote.kind, h, vote.header_hash), {})
+        if sender in known or (h < self.simplex.iteration if vote.kind == VOTE else h <= self.simplex.final[0]):
+            return  # heard before, or no longer needed
+        self.members.check_record(vote)
+        known[sender] = vote.signature
+        if vote.kind == VOTE:
+            self.act(self.simplex.on_vote(h, sender, vote.header_hash))
+        elif vote.kind == FINALIZE:
+            self.act(self.simplex.on_finalize(h, sender, vote.header_hash))
+        else:
+            raise Reject("wrong-kind")
+
+    def _accept(self, proposal, now_ms, sender=None):
+        """Check a proposal completely; vote for it if the core wants to."""
+        header, genesis = proposal.header, self.genesis
+        h = header.iteration
+        if header.proposer != leader(h, genesis.n) or (sender is not None and sender != header.proposer):
+            raise Reject("not-the-proposer")
+        digest = header.hash(genesis.feeder_id)
+        if digest in self.chain:
+            return
+        slot = genesis.slot_at(now_ms)
+        if header.slot == slot and now_ms < genesis.gate_ms(slot):
+            self.early = proposal
+            return
+        if header.slot != slot:
+            raise Reject("wrong-slot")
+        self.members.check(header.proposer, Proposal.message(genesis.feeder_id, digest), proposal.signature)
+        if not self.chain.get(header.previous):
+            self.catchup.wanted = True
+            raise Reject("unknown-parent")
+        parent = self.extend(proposal)
+        left_out = block.omitted(genesis, parent.state, slot, self.pool, proposal.body,
+                                 genesis.gate_ms(slot) - genesis.delta_ms)
+        if left_out and self.simplex.iteration == h:
+            kind = {"o": topics.ORDER, "r": topics.READING, "c": topics.COMMIT}[left_out[0]]
+            self.publish(kind, left_out[1].pack(), left_out[1].member)
+            raise Reject("record-left-out")
+        self._vote_for(header, digest, parent.iteration, header.previous, proposal.pack())
+
+    def extend(self, proposal):
+        """Re-run a block on its parent and remember the result; Reject unless every byte of the header agrees."""
+        header, genesis = proposal.header, self.genesis
+        parent = self.chain.get(header.previous)
+        if not parent:
+            raise Reject("unknown-parent")
+        if header.slot <= parent.slot or header.iteration <= parent.iteration:
+            raise Reject("wrong-slot")
+        state = parent.state.copy()
+        cleared = block.execute(genesis, state, header.slot, proposal.body, self._verified)
+        mine = block.header(genesis, header.previous, parent.accumulator().root(), header.slot, header.iteration,
+                            header.proposer, proposal.body, state, cleared)
+        if mine.pack() != header.pack():
+            raise Reject("different-result")
+        self._link(header, header.hash(genesis.feeder_id), state, parent)
+        return parent
+
+    def _verified(self, record):
+        """Signature of a record in a block; those this meter already checked when they arrived are not checked twice."""
+        raw = record.pack()
+        if isinstance(record, Envelope):
+            if not (self.pool.envelope and self.pool.envelope.pack() == raw):
+                self.members.check_operator(record)
+            return
+        if isinstance(record, Commit):
+            mine = self.pool.commits.get(record.slot, {}).get(record.member)
+            known = [mine] if mine else []
+        else:
+            known = self.pool.readings[record.member]
+        if not [r for r in known if r.pack() == raw]:
+            self.members.check_record(record)
+
+    # -- what the core decided
+
+    def act(self, actions):
+        """Make it durable, then say it."""
+        out = []
+        for action in actions:
+            what, h, digest = action[0], action[1], action[2]
+            if what in ("vote", "finalize"):
+                kind = VOTE if what == "vote" else FINALIZE
+                out.append(self._sign(kind, h, digest))
+            elif what == "enter":
+                self._entered(h, digest)
+            elif what == "final":
+                self._finalized(h, digest)
+            elif what == "equivocation":
+                self.count("equivocation")
+            elif what == "fork":
+                raise Halt("fork: more than a third of the meters lie")
+        if actions:
+            self._save_vote()
+        for vote in out:
+            self.publish(topics.VOTE, vote.pack())
+
+    def _sign(self, kind, h, digest):
+        vote = Vote(kind=kind, iteration=h, member=self.me, header_hash=digest)
+        known = self.signatures.setdefault((kind, h, digest), {})
+        if self.me not in known:
+            known[self.me] = self.signer.sign(vote.message(self.genesis.feeder_id))
+        vote.signature = known[self.me]
+        return vote
+
+    def _entered(self, h, by):
+        self.timer = None
+        votes = self.signatures.get((VOTE, h - 1, by), {})
+        if len(votes) >= self.members.quorum():
+            if by != DUMMY:
+                self.notarizations = []
+                voted = durable.load(self.folder + "voted")
+                if voted:
+                    durable.save(self.folder + "tip", voted)
+            self.notarizations.append(Certificate(VOTE, h - 1, by, dict(votes)))
+        for key in [k for k in self.signatures if not self.simplex.keeps(k[1])]:
+            del self.signatures[key]
+
+    def _finalized(self, h, digest):
+        signatures = self.signatures.get((FINALIZE, h, digest), {})
+        if digest == self.final_hash:
+            return  # adopted from a neighbour's certificate just now
+        if digest not in self.chain or len(signatures) < self.members.quorum():
+            self.catchup.wanted = True
+            return
+        self.finish(digest, Certificate(FINALIZE, h, digest, dict(signatures)))
+
+    def finish(self, digest, certificate):
+        """`digest` and its ancestors are final: keep state and headers, then tell the agent."""
+        path, at = [], digest
+        while at != self.final_hash and at in self.chain:
+            path.append(self.chain[at].header)
+            at = path[-1].previous
+        link = self.chain[digest]
+        self._root(link)
+        self.certificate = certificate
+        self.notarizations = [c for c in self.notarizations if c.iteration > link.iteration]
+        self._keep([h for h in reversed(path)], link)
+
+    def _keep(self, headers, link):
+        durable.save(self.folder + "final", self.catchup.pack_final())
+        for header in headers:
+            if header.slot > self.ring.last_slot:
+                self.ring.append(header)
+        self.pool.settled(link.state, link.slot)
+        if self.on_final:
+            self.on_final(link.header, link.state)
+
+    def jump(self, headers, header, digest, before, state, certificate):
+        """A certified final header from a neighbour, with its state and some headers before it (linked, checked)."""
+        self.count("caught-up")
+        link = Link(header, digest, state, before)
+        self._root(link)
+        self.certificate = certificate
+        self.notarizations = []
+        self._keep(headers + [header], link)
+        self.act(self.simplex.adopt_final(header.iteration, digest))
+
+    def adopt(self, certificate):
+        """A checked notarization from a neighbour."""
+        h, by = certificate.iteration, certificate.header_hash
+        before = self.simplex.iteration
+        actions = self.simplex.adopt_notarized(h, by)
+        if self.simplex.iteration != before:
+            self.notarizations.append(certificate)
+        self.act(actions)
+
+    def announce(self):
+        """Say again what others may have missed; harmless when they have not."""
+        for what, h, digest in self.simplex.resend():
+            self.publish(topics.VOTE, self._sign(VOTE if what == "vote" else FINALIZE, h, digest).pack())
+        if leader(self.simplex.iteration, self.genesis.n) == self.me and self.simplex.voted:
+            raw = durable.load(self.folder + "voted")
+            if raw:
+                self.publish(topics.PROPOSAL, raw)

@@ -1,0 +1,106 @@
+"""Verified records that wait for a block: commits, orders, readings and the operator's envelope.
+
+Everything in here has passed its signature; the pool is bounded by members × slots, never by what a sender likes.
+"""
+from prosumer.errors import Reject
+from prosumer.market import clearing
+from prosumer.records import FAULTS, MAX_LATE_READINGS
+
+_AHEAD = 4  # slots before and after the running one that are worth keeping
+
+
+class Pool:
+    def __init__(self, genesis, members):
+        self.genesis, self.members = genesis, members
+        self.commits = {}   # slot → {member: Commit}
+        self.orders = {}    # slot → {member: Order}
+        self.readings = [[] for _ in range(genesis.n)]  # by member, in order of seq
+        self.envelope = None
+        self.seen = {}      # packed bytes' hash of (kind, slot, member) → arrival ms
+
+    def _near(self, slot, now_slot):
+        if not now_slot - _AHEAD <= slot <= now_slot + _AHEAD:
+            raise Reject("wrong-slot")
+
+    def add_commit(self, commit, now_ms):
+        """True if it is new. Reject: wrong-slot, bad-signature, two-orders (the first stays)."""
+        self._near(commit.slot, self.genesis.slot_at(now_ms))
+        known = self.commits.get(commit.slot, {}).get(commit.member)
+        if known:
+            if known.digest != commit.digest:
+                raise Reject("two-orders")
+            return False
+        self.members.check_record(commit)
+        self.commits.setdefault(commit.slot, {})[commit.member] = commit
+        self.seen["c", commit.slot, commit.member] = now_ms
+        return True
+
+    def add_order(self, order, digest, now_ms):
+        """`digest`: what the member committed to, from the agreed state or a verified commit, or None."""
+        self._near(order.slot, self.genesis.slot_at(now_ms))
+        if order.member in self.orders.get(order.slot, {}):
+            return False
+        if digest is None:
+            raise Reject("no-commit")
+        if order.digest(self.genesis.feeder_id) != digest:
+            raise Reject("reveal-mismatch")
+        check_order(self.genesis, order)
+        self.orders.setdefault(order.slot, {})[order.member] = order
+        self.seen["o", order.slot, order.member] = now_ms
+        return True
+
+    def add_reading(self, reading, account, now_ms):
+        """`account`: the member's agreed account; older than its last settled reading is a replay."""
+        if reading.slot >= self.genesis.slot_at(now_ms):
+            raise Reject("wrong-slot")
+        if reading.seq < account.next_seq:
+            raise Reject("replayed")
+        waiting = self.readings[reading.member] if reading.member < self.genesis.n else ()
+        for r in waiting:
+            if r.seq == reading.seq:
+                if r.hash(self.genesis.feeder_id) != reading.hash(self.genesis.feeder_id):
+                    raise Reject("two-readings")
+                return False
+        if len(waiting) >= 2 * MAX_LATE_READINGS:
+            raise Reject("too-many")
+        self.members.check_record(reading)
+        waiting.append(reading)
+        waiting.sort(key=lambda r: r.seq)
+        self.seen["r", reading.slot, reading.member] = now_ms
+        return True
+
+    def add_envelope(self, envelope):
+        self.members.check_operator(envelope)
+        if envelope.last_slot < envelope.first_slot:
+            raise Reject("wrong-slot")
+        self.envelope = envelope
+
+    def readings_for(self, member, account, slot):
+        """The unbroken run of readings that continues the account, at most up to `slot`."""
+        out, seq, head = [], account.next_seq, account.head
+        for r in self.readings[member]:
+            if r.seq == seq and r.previous == head and r.slot <= slot and len(out) < MAX_LATE_READINGS:
+                out.append(r)
+                seq, head = seq + 1, r.hash(self.genesis.feeder_id)
+        return out
+
+    def settled(self, state, slot):
+        """Drop what the agreed state has overtaken."""
+        for m, account in enumerate(state.accounts):
+            self.readings[m] = [r for r in self.readings[m] if r.seq >= account.next_seq]
+        for store, oldest in ((self.commits, slot + 2), (self.orders, slot + 2)):
+            for s in [s for s in store if s < oldest]:
+                del store[s]
+        for key in [k for k in self.seen if k[1] < slot - 1]:
+            del self.seen[key]
+
+
+def check_order(genesis, order):
+    """Price curve within the rules and the member's fuse; Reject otherwise."""
+    if order.member >= genesis.n:
+        raise Reject("not-a-member")
+    clearing.check_curve(order.buy, order.sell, genesis, genesis.fuse_mwh(order.member))
+
+
+def fault(reading):
+    return reading.flags & FAULTS

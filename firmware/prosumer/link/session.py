@@ -1,0 +1,179 @@
+"""The MQTT session: umqtt.simple speaks the protocol, this file keeps it from ever hurting the meter.
+
+umqtt.simple blocks, trusts lengths and has no time limits; it is given a socket that has all three
+guards (`_Guarded`) and stays as published. Received messages are queued and handled by the agent's loop,
+never from inside a publish.
+"""
+import select
+import socket
+
+from umqtt import simple
+
+_TIMEOUT_S = 10
+_MAX_QUEUE = 192   # messages waiting while the agent computes; more are dropped and counted
+_BACKOFF_MS = (1000, 2000, 4000, 8000, 16000, 30000)
+
+
+class _Guarded:
+    """A stream with a time limit, whole reads only, one packet a write, and a maximum message size.
+
+    A longer message is drained in pieces and handed up empty; `oversized` counts it.
+    """
+
+    limit = 8192
+    oversized = 0
+    tls = None  # an ssl.SSLContext with verified server and client certificate; None: plain TCP
+
+    def __init__(self):
+        self.raw = self.stream = socket.socket()
+        self.pending = b""
+        self.blocking = True
+
+    def connect(self, address):
+        self.raw.settimeout(_TIMEOUT_S)
+        self.raw.connect(address)
+        if _Guarded.tls:
+            self.stream = _Guarded.tls.wrap_socket(self.raw)
+        self.poll = select.poll()
+        self.poll.register(self.raw, select.POLLIN)
+
+    def setblocking(self, flag):
+        self.blocking = flag
+
+    def readable(self):
+        return bool(self.poll.poll(0))
+
+    def write(self, data, length=None):
+        self.pending += data if length is None else data[:length]
+
+    def flush(self):
+        data, self.pending = self.pending, b""
+        if data:
+            self.stream.write(data)
+
+    def read(self, n):
+        self.flush()
+        if not self.blocking and not self.readable():
+            return None
+        if n > self.limit:
+            _Guarded.oversized += 1
+            while n:
+                n -= len(self._exactly(min(n, 512)))
+            return b""
+        return self._exactly(n)
+
+    def _exactly(self, n):
+        data = self.stream.read(n)
+        if n and (not data or len(data) != n):
+            raise OSError("connection lost")
+        return data
+
+    def close(self):
+        self.stream.close()
+
+
+class _Sockets:
+    """Stands where umqtt.simple looks for the socket module."""
+
+    socket = _Guarded
+    getaddrinfo = socket.getaddrinfo
+
+
+simple.socket = _Sockets
+
+
+class Session:
+    """connect/reconnect with backoff, QoS 1 publish, bounded receive queue. Times are virtual or real Unix ms."""
+
+    def __init__(self, broker, client_id, subscriptions, will=None):
+        """`broker`: dict with host, port, and optionally user, password, keepalive_s. `will`: (topic, message)."""
+        self.broker, self.client_id, self.subscriptions, self.will = broker, client_id, subscriptions, will
+        self.client = None
+        self.queue = []
+        self.published = self.received = self.dropped = self.tries = 0
+        self.retry_ms = self.sent_ms = 0
+
+    @property
+    def sock(self):
+        return self.client.sock.raw if self.client else None
+
+    @property
+    def unacked(self):
+        return 0  # publish() returns after the broker's PUBACK
+
+    def connected(self):
+        return self.client is not None
+
+    def step(self, now_ms, jitter_ms):
+        """Connect when it is time to; True if a new connection stands. `jitter_ms`: random, spreads a street's meters."""
+        if self.client:
+            keepalive = self.client.keepalive
+            if keepalive and now_ms - self.sent_ms > keepalive * 500:
+                self.sent_ms = now_ms
+                self._guard(self.client.ping)
+            return False
+        if now_ms < self.retry_ms:
+            return False
+        b = self.broker
+        client = simple.MQTTClient(self.client_id, b["host"], b["port"], b.get("user"), b.get("password"),
+                                   b.get("keepalive_s", 0))
+        client.set_callback(self._on_message)
+        if self.will:
+            client.set_last_will(self.will[0], self.will[1], retain=True)
+        try:
+            client.connect()
+            self.client = client
+            for topic in self.subscriptions:
+                client.subscribe(topic, 1)
+        except (OSError, AssertionError, IndexError, TypeError, simple.MQTTException):
+            self.lost(now_ms, jitter_ms)
+            return False
+        self.tries = 0
+        self.sent_ms = now_ms
+        return True
+
+    def lost(self, now_ms, jitter_ms=0):
+        if self.client:
+            try:
+                self.client.sock.close()
+            except OSError:
+                pass
+        self.client = None
+        self.retry_ms = now_ms + _BACKOFF_MS[min(self.tries, 5)] + jitter_ms
+        self.tries += 1
+
+    def _on_message(self, topic, message):
+        self.received += 1
+        if len(self.queue) < _MAX_QUEUE:
+            self.queue.append((topic, message))
+        else:
+            self.dropped += 1
+
+    def _guard(self, call, *args):
+        """Run one umqtt call; whatever a broken peer provokes ends in a lost connection, not in a stopped meter."""
+        try:
+            call(*args)
+            self.client.sock.flush()
+            return True
+        except (OSError, AssertionError, IndexError, TypeError, MemoryError, simple.MQTTException):
+            self.broken = True
+            return False
+
+    broken = False
+
+    def publish(self, topic, message, retain=False, qos=1):
+        """False when there is no connection: the caller's state is what is announced again later."""
+        if not self.client or self.broken:
+            return False
+        self.published += 1
+        return self._guard(self.client.publish, topic, message, retain, qos)
+
+    def poll(self, now_ms, jitter_ms):
+        """Take in all that has arrived; returns the queue of (topic, message), emptied."""
+        while self.client and not self.broken and len(self.queue) < _MAX_QUEUE and self.client.sock.readable():
+            self._guard(self.client.check_msg)
+        if self.broken:
+            self.broken = False
+            self.lost(now_ms, jitter_ms)
+        queue, self.queue = self.queue, []
+        return queue

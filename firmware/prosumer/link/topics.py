@@ -1,0 +1,32 @@
+"""Topic names. Machine topics carry binary records between meters; human topics carry JSON.
+
+    p/<feeder>/<kind>/<member>    one of KINDS; the member is the sender (255: the grid operator)
+    prosumer/<name>/state         JSON, retained: what a person or Home Assistant wants to see
+    prosumer/<name>/availability  online | offline (last will)
+"""
+from prosumer.errors import Reject
+
+READING, COMMIT, ORDER, ENVELOPE, WEATHER = "reading", "commit", "order", "envelope", "weather"
+PROPOSAL, VOTE, ASK, CHAIN = "proposal", "vote", "ask", "chain"
+KINDS = (READING, COMMIT, ORDER, ENVELOPE, WEATHER, PROPOSAL, VOTE, ASK, CHAIN)
+OPERATOR = 255
+
+
+def wildcard(feeder_id):
+    return "p/" + feeder_id.hex() + "/#"
+
+
+def machine(feeder_id, kind, member):
+    return "p/%s/%s/%d" % (feeder_id.hex(), kind, member)
+
+
+def parse(topic, feeder_id):
+    """(kind, member) of a machine topic; Reject('bad-topic') for anything else."""
+    parts = topic.decode().split("/") if len(topic) < 64 else ()
+    if len(parts) != 4 or parts[1] != feeder_id.hex() or parts[2] not in KINDS or not parts[3].isdigit():
+        raise Reject("bad-topic")
+    return parts[2], int(parts[3])
+
+
+def human(name, what):
+    return "prosumer/%s/%s" % (name, what)

@@ -1,0 +1,196 @@
+"""Order → clearing: one price for a slot that every meter computes alike, whatever order the orders came in.
+
+A uniform-price double auction (pay-as-clear). The grid is a seller at retail and a buyer at feed-in, as far
+as the envelope lets it. The outcome maximises
+
+    Σ buy limit · bought  −  Σ sell limit · sold  −  retail · import  +  feed-in · export
+
+subject to   Σ sold + import = Σ bought + export,  import ≤ import limit,  export ≤ export limit,
+
+and import or export is zero, being the net flow at the head of the feeder. A price *supports* that outcome
+when everybody is content with it: buy limits above it are filled, below it not, sell limits the other way
+round, and the grid takes part only from retail up or from feed-in down. Supporting prices form an interval:
+
+    low    the lowest price at which demand strictly above it finds enough supply
+    high   the highest price at which demand at or above it still takes up all cheaper supply
+
+*Price*: the middle of the interval, rounded down. Where the interval meets [feed-in, retail], only the part
+inside counts, so nobody pays for congestion that is not there: the price leaves the tariff's range exactly
+when a wider envelope would have raised the welfare, and `congestion_ucr_per_kwh` says how far (the shadow
+price of the limit that binds). An end that nothing bounds (no sellers and no import, or no buyers and no
+export) is the tariff's, or the other end where that lies beyond.
+
+*Volume*: at the price, sides that are indifferent trade as much as they can. First all the demand that
+supply and import can carry, then all the supply that demand and export can take. Both are largest at once,
+so this is also the most member-to-member trade, then the most demand filled, then the most export.
+
+*Marginal steps* (limits equal to the price) share what is left pro rata, each rounded down; the left-over
+mWh go one each to members whose share was rounded, in the order of
+SHA-256(slot, 8 bytes ‖ member, 2 bytes ‖ side, 1 byte: 0 buy, 1 sell ‖ seed), big-endian.
+
+*Money*: import happens at prices ≥ retail only and export at ≤ feed-in only, so buyers' payments cover sellers
+and grid, and what remains is the congestion rent congestion · (import + export) / 10⁶; see settlement.
+"""
+from hashlib import sha256
+
+from prosumer.errors import Reject
+from prosumer.market.book import check_curve, check_envelope, check_member
+
+_BUY = 0
+_SELL = 1
+
+
+class Clearing:
+    """The result of one slot. `fills` is {member: (bought_mwh, sold_mwh)}; walk it by `sorted(fills)` only."""
+
+    def __init__(self, price, congestion, volume, imported, exported, fills):
+        self.price_ucr_per_kwh = price
+        self.congestion_ucr_per_kwh = congestion
+        self.volume_mwh = volume
+        self.import_mwh = imported
+        self.export_mwh = exported
+        self.fills = fills
+
+
+def _sides(orders, price):
+    """(demand above, demand at or above, supply below, supply at or below) a price, in mWh."""
+    demand = at_demand = supply = at_supply = 0
+    for _, buy, sell in orders:
+        for limit, energy in buy:
+            if limit < price:
+                break
+            if limit == price:
+                at_demand += energy
+                break
+            demand += energy
+        for limit, energy in sell:
+            if limit > price:
+                break
+            if limit == price:
+                at_supply += energy
+                break
+            supply += energy
+    return demand, demand + at_demand, supply, supply + at_supply
+
+
+def _grid(tariff, envelope, price):
+    """(least, most) net import in mWh that suits the grid at a price; negative is export."""
+    retail = tariff.retail_ucr_per_kwh
+    feed_in = tariff.feed_in_ucr_per_kwh
+    least = envelope[0] if price > retail else 0 if price > feed_in else -envelope[1]
+    most = envelope[0] if price >= retail else 0 if price >= feed_in else -envelope[1]
+    return least, most
+
+
+def _interval(tariff, envelope, orders):
+    """The ends (low, high) of the supporting prices, an end that nothing bounds being None."""
+    prices = [tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh]
+    buyers = sellers = False
+    for _, buy, sell in orders:
+        buyers = buyers or len(buy) > 0
+        sellers = sellers or len(sell) > 0
+        for step in buy:
+            prices.append(step[0])
+        for step in sell:
+            prices.append(step[0])
+    prices.sort()
+
+    first, last = 0, len(prices) - 1  # the lowest price with enough supply; the last one always has
+    while first < last:
+        middle = (first + last) // 2
+        demand, _, _, supply = _sides(orders, prices[middle])
+        if demand <= supply + _grid(tariff, envelope, prices[middle])[1]:
+            last = middle
+        else:
+            first = middle + 1
+    low = prices[first]
+
+    first, last = 0, len(prices) - 1  # the highest price with enough demand; the first one always has
+    while first < last:
+        middle = (first + last + 1) // 2
+        _, demand, supply, _ = _sides(orders, prices[middle])
+        if demand >= supply + _grid(tariff, envelope, prices[middle])[0]:
+            first = middle
+        else:
+            last = middle - 1
+    high = prices[first]
+
+    return (low if buyers or envelope[1] else None), (high if sellers or envelope[0] else None)
+
+
+def _price(tariff, low, high):
+    retail = tariff.retail_ucr_per_kwh
+    feed_in = tariff.feed_in_ucr_per_kwh
+    if low is None:
+        low = feed_in if high is None else min(feed_in, high)
+    if high is None:
+        high = max(retail, low)
+    if low <= retail and high >= feed_in:
+        low = max(low, feed_in)
+        high = min(high, retail)
+    return (low + high) // 2
+
+
+def _share(fills, marginal, available, slot, side, seed):
+    """Part `available` mWh pro rata among the marginal [(member, energy_mwh)], whose sum is at least that."""
+    total = sum([energy for _, energy in marginal])
+    left = available
+    rounded = []
+    for member, energy in marginal:
+        part, rest = divmod(energy * available, total)
+        fills[member][side] += part
+        left -= part
+        if rest:
+            turn = sha256(slot.to_bytes(8, "big") + member.to_bytes(2, "big") + bytes((side,)) + seed).digest()
+            rounded.append((turn, member))
+    rounded.sort()
+    for _, member in rounded[:left]:
+        fills[member][side] += 1
+
+
+def _check(slot, envelope, tariff, orders):
+    if type(slot) is not int or not 0 <= slot < 1 << 64:
+        raise Reject("slot-out-of-range")
+    check_envelope(envelope)
+    seen = set()
+    for member, buy, sell in orders:
+        check_member(member)
+        check_curve(buy, sell, tariff)
+        if member in seen:
+            raise Reject("order-duplicate")
+        seen.add(member)
+
+
+def clear(slot, tariff, envelope, orders, seed=b""):
+    """Clear one slot: `orders` is a sequence of (member, buy, sell), in any order; see the module's text.
+
+    Raises Reject with the code of `check_curve`, 'order-duplicate', 'order-member-unknown', 'envelope-…' or
+    'slot-out-of-range'; to refuse one order without harming the others, check each before it goes in.
+    """
+    _check(slot, envelope, tariff, orders)
+    low, high = _interval(tariff, envelope, orders)
+    price = _price(tariff, low, high)
+
+    demand, most_demand, supply, most_supply = _sides(orders, price)
+    least_grid, most_grid = _grid(tariff, envelope, price)
+    bought = min(most_demand, most_supply + most_grid)
+    sold = min(most_supply, bought - least_grid)
+
+    fills = {}
+    marginal_buy = []
+    marginal_sell = []
+    for member, buy, sell in orders:
+        fills[member] = [
+            sum([energy for limit, energy in buy if limit > price]),
+            sum([energy for limit, energy in sell if limit < price]),
+        ]
+        marginal_buy.extend([(member, energy) for limit, energy in buy if limit == price])
+        marginal_sell.extend([(member, energy) for limit, energy in sell if limit == price])
+    _share(fills, marginal_buy, bought - demand, slot, _BUY, seed)
+    _share(fills, marginal_sell, sold - supply, slot, _SELL, seed)
+    for member in fills:
+        fills[member] = tuple(fills[member])
+
+    congestion = max(0, price - tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh - price)
+    volume = min(bought, sold)
+    return Clearing(price, congestion, volume, bought - volume, sold - volume, fills)
