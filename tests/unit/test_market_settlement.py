@@ -1,0 +1,146 @@
+"""Settlement by hand-worked slots; the books balance in every one of them."""
+from prosumer.errors import Reject
+from prosumer.market import green
+from prosumer.market.book import make_tariff
+from prosumer.market.settlement import (
+    change_ucr, close, correction, gets, imbalance, local_charges, lost_mwh, pays, settle, utility_only, worst_case)
+
+TARIFF = make_tariff(300000, 80000, local_fee=20000, loss_per_mille=50)  # a local kWh loses 15000 ucr of energy
+PLAIN = make_tariff(300000, 80000)
+KWH = 1000000
+
+
+def balanced(books, entries, penalty=0):
+    assert sum([change_ucr(e) for e in entries]) - penalty + books.feeder_ucr + books.utility_ucr == 0
+    assert books.feeder_ucr == (
+        books.rent_ucr + books.loss_ucr + books.fee_ucr + books.penalty_ucr + books.rounding_ucr)
+    assert books.rounding_ucr >= 0
+    return True
+
+
+def test_buyers_round_up_and_sellers_down():
+    assert (pays(3, 333333), gets(3, 333333)) == (1, 0)
+    assert (pays(3, KWH), gets(3, KWH)) == (3, 3)
+    assert (pays(1, 1), gets(1, 1), pays(5, 0), gets(5, 0)) == (1, 0, 0, 0)
+    assert pays(0x3FFFFFFF, 0x3FFFFFFF) == gets(0x3FFFFFFF, 0x3FFFFFFF) + 1 == 1152921502460
+
+
+def test_exact_delivery_has_no_imbalance():
+    buyer = settle(PLAIN, 190000, KWH, 0, KWH, 0)
+    seller = settle(PLAIN, 190000, 0, KWH, 0, KWH)
+    assert buyer == (-190000, 0, 0, 0, 0, 0) and seller == (190000, 0, 0, 0, 0, 0)
+    books = close(PLAIN, [buyer, seller])
+    assert balanced(books, [buyer, seller]) and books.feeder_ucr == books.utility_ucr == 0
+
+
+def test_shortfall_is_bought_at_retail_and_surplus_sold_at_feed_in():
+    assert imbalance(PLAIN, KWH, 0, 3 * KWH, 0) == (-600000, 2 * KWH, 0)
+    assert imbalance(PLAIN, KWH, 0, 0, KWH) == (160000, 0, 2 * KWH)
+    assert imbalance(PLAIN, 0, KWH, 0, KWH // 2) == (-150000, KWH // 2, 0)
+    assert imbalance(PLAIN, 0, KWH, 0, 2 * KWH) == (80000, 0, KWH)
+    assert imbalance(PLAIN, 0, 0, 1, 0) == (-1, 1, 0)  # 0.3 ucr rounded up against the buyer
+    assert imbalance(PLAIN, 0, 0, 0, 1) == (0, 0, 1)
+
+
+def test_short_and_long_go_through_the_utility():
+    entries = [settle(PLAIN, 190000, KWH, 0, KWH + 7, 0), settle(PLAIN, 190000, 0, KWH, 0, KWH + 5)]
+    books = close(PLAIN, entries)
+    assert balanced(books, entries)
+    assert books.utility_ucr == 2 - 1 and books.rounding_ucr == 2  # 2.1 → 2 got, 0.4 → 1 paid; members 3 and 0
+
+
+def test_local_charges_fall_on_the_buyer_as_far_as_retail_and_then_on_the_seller():
+    assert local_charges(TARIFF, 190000) == ((15000, 20000), (0, 0))
+    assert local_charges(TARIFF, 290000) == ((10000, 0), (5000, 20000))
+    assert local_charges(TARIFF, 300000) == ((0, 0), (15000, 20000))
+    assert local_charges(TARIFF, 450000) == ((0, 0), (15000, 20000))
+    assert local_charges(TARIFF, 80000) == ((15000, 20000), (0, 0))
+    tight = make_tariff(100000, 90000, local_fee=20000, loss_per_mille=50)  # charges of 25000 in a gap of 10000
+    assert local_charges(tight, 95000) == ((5000, 0), (0, 5000))
+
+
+def test_fees_and_losses_reach_the_feeder_account_and_lost_energy_is_bought():
+    entries = [settle(TARIFF, 190000, KWH, 0, KWH, 0), settle(TARIFF, 190000, 0, KWH, 0, KWH)]
+    assert entries[0] == (-190000, -15000, -20000, 0, 0, 0)
+    loss = lost_mwh(TARIFF, KWH)
+    assert loss == 50000
+    books = close(TARIFF, entries, loss_mwh=loss)
+    assert balanced(books, entries)
+    assert books == (20000, 15000, 0, 0, 20000, 0, 0)
+    better = close(TARIFF, entries, loss_mwh=lost_mwh(TARIFF, KWH, 30000, 0))  # a head meter saw 30 Wh lost
+    assert balanced(better, entries) and better.loss_ucr == 15000 - 9000 and better.utility_ucr == 9000
+
+
+def test_head_meter_below_the_members_means_no_loss():
+    assert lost_mwh(TARIFF, KWH, 100, 130) == 0
+    assert lost_mwh(TARIFF, KWH, -100, -130) == 30
+    assert lost_mwh(TARIFF, 1) == 1 and lost_mwh(TARIFF, 0) == 0
+
+
+def test_congestion_rent_goes_to_the_feeder_account():
+    buyer = settle(PLAIN, 450000, KWH, 0, KWH, 0)
+    books = close(PLAIN, [buyer], import_mwh=KWH, congestion=150000)
+    assert balanced(books, [buyer]) and books == (150000, 300000, 150000, 0, 0, 0, 0)
+    seller = settle(PLAIN, 15000, 0, KWH, 0, KWH)
+    books = close(PLAIN, [seller], export_mwh=KWH, congestion=65000)
+    assert balanced(books, [seller]) and books == (65000, -80000, 65000, 0, 0, 0, 0)
+
+
+def test_penalties_go_to_the_feeder_account():
+    books = close(PLAIN, [], penalty_ucr=1234)
+    assert balanced(books, [], 1234) and books.feeder_ucr == 1234
+
+
+def test_a_missing_reading_leaves_the_imbalance_open_until_it_comes():
+    open_entry = settle(TARIFF, 190000, 0, KWH, None, None)
+    assert open_entry == (190000, 0, 0, 0, 0, 0)
+    late = correction(TARIFF, 0, KWH, 0, KWH + 5)
+    whole = settle(TARIFF, 190000, 0, KWH, 0, KWH + 5)
+    assert change_ucr(open_entry) + change_ucr(late) == change_ucr(whole)
+    assert balanced(close(TARIFF, [late]), [late])
+
+
+def test_after_the_window_the_worst_case_holds():
+    assert worst_case(PLAIN, 0, KWH) == (-300000, KWH, 0)  # seller: bought back at retail
+    assert worst_case(PLAIN, KWH, 0) == (80000, 0, KWH)  # buyer: sold at feed-in
+    entry = correction(PLAIN, 0, KWH, None, None)
+    assert entry.imbalance_ucr == -300000 and balanced(close(PLAIN, [entry]), [entry])
+
+
+def test_who_trades_nothing_pays_the_utility_bill():
+    for imported, exported in ((KWH, 0), (0, KWH), (5, 3), (3, 5), (0, 0)):
+        assert change_ucr(settle(TARIFF, 190000, 0, 0, imported, exported)) == utility_only(TARIFF, imported, exported)
+    assert utility_only(TARIFF, KWH, 0) == -300000 and utility_only(TARIFF, 0, KWH) == 80000
+
+
+def test_delivering_what_was_traded_is_never_worse_than_the_utility():
+    for price in range(80000, 300001, 5500):
+        bought = change_ucr(settle(TARIFF, price, 777777, 0, 777777, 0))
+        sold = change_ucr(settle(TARIFF, price, 0, 777777, 0, 777777))
+        assert bought >= utility_only(TARIFF, 777777, 0) - 2 and sold >= utility_only(TARIFF, 0, 777777) - 2
+
+
+def code_of(call, *args):
+    try:
+        call(*args)
+    except Reject as e:
+        return e.code
+    return None
+
+
+def test_green_coins_are_minted_once():
+    account, at = green.mint((0, 0), 500, 800)
+    assert account == (300, 0) and at == 800
+    assert green.mint(account, at, 800) == (account, 800)  # the same reading again mints nothing
+    assert code_of(green.mint, account, at, 799) == "green-register-decreased"
+
+
+def test_green_coins_move_and_retire():
+    giver, taker = green.transfer((300, 0), (1, 2), 100)
+    assert giver == (200, 0) and taker == (101, 2)
+    giver = green.retire(giver, 150)
+    assert giver == (50, 150)
+    assert code_of(green.retire, giver, 51) == "green-already-retired"
+    assert code_of(green.transfer, giver, taker, 201) == "green-unfunded"
+    for amount in (0, -1, 1.0):
+        assert code_of(green.transfer, giver, taker, amount) == "green-amount-not-positive"
