@@ -25,7 +25,7 @@ def _check(account, amount_mwh):
 
 
 def transfer(giver, taker, amount_mwh):
-    """(giver, taker) afterwards; Reject('green-unfunded') or, where retired coins were meant, 'green-already-retired'."""
+    """(giver, taker) afterwards; Reject('green-unfunded' or 'green-already-retired')."""
     _check(giver, amount_mwh)
     return (giver[0] - amount_mwh, giver[1]), (taker[0] + amount_mwh, taker[1])
 

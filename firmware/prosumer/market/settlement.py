@@ -14,15 +14,16 @@ nobody is worse off than under the utility's tariff, and where retail − feed-i
 paid in full. A buyer pays them only below retail, where nothing is imported, and a seller only above
 feed-in, where nothing is exported; so one member's entry needs only his own numbers and the price.
 
-Counter-entries (`close`): the *utility* sells import, short and lost energy at retail and buys export and
-surplus at feed-in; the *feeder account* gets all else: congestion rent, fees, loss charges less the losses
-paid, penalties and the rounding. All changes add up to zero.
+Counter-entries: the *utility* sells import, short and lost energy at retail and buys export and surplus at
+feed-in; being on the other side, it gets rounded down and pays rounded up. The *feeder account* is the pool and
+takes the rest: `pool_with_utility` at the clearing, then its side of every entry. What stays there is the congestion
+rent, fees, loss charges less the losses paid, and the rounding, which never is against it. Every entry adds up to zero.
 
-A reading that is missing or flagged faulty: trade, loss and fee legs stand at once (`settle` with import and
-export None); the imbalance waits for the late reading, at most the correction window (24 h, genesis). After
-that `worst_case` holds, as if nothing had been metered: sold energy is bought back at retail, bought energy
-sold at feed-in. The registers never decrease, so energy of such slots turns up in the next reading's advance
-and is settled there at the tariff (`imbalance` with nothing traded).
+A reading that is missing or flagged faulty: trade, loss and fee legs stand (`settle_open`); the imbalance waits
+for the late reading (`correct`), at most the correction window (24 h). After that `settle_missing` holds, as if
+nothing had been metered: sold energy is bought back at retail, bought energy sold at feed-in. The registers never
+decrease, so energy of such slots turns up in the next reading's advance and is settled there at the tariff
+(`settle` with nothing traded).
 """
 from collections import namedtuple
 
@@ -30,10 +31,10 @@ from micropython import const
 
 _MWH_PER_KWH = const(1000000)
 
-Entry = namedtuple("Entry", ("trade_ucr", "loss_ucr", "fee_ucr", "imbalance_ucr", "short_mwh", "long_mwh"))
-Books = namedtuple("Books", (
-    "feeder_ucr", "utility_ucr",  # changes of the two accounts
-    "rent_ucr", "loss_ucr", "fee_ucr", "penalty_ucr", "rounding_ucr",  # what feeder_ucr is made of
+Entry = namedtuple("Entry", (
+    "member_ucr", "feeder_ucr", "utility_ucr",  # changes of the three accounts, zero in sum
+    "trade_ucr", "loss_ucr", "fee_ucr", "imbalance_ucr",  # what member_ucr is made of
+    "short_mwh", "long_mwh",
 ))
 
 
@@ -58,42 +59,45 @@ def local_charges(tariff, price):
     return (buyer_loss, of_buyer - buyer_loss), (seller_loss, of_seller - seller_loss)
 
 
-def imbalance(tariff, bought_mwh, sold_mwh, import_mwh, export_mwh):
-    """(change_ucr, short_mwh, long_mwh) for what was metered beyond what was traded."""
-    short = import_mwh - export_mwh - bought_mwh + sold_mwh
+def _entry(tariff, trade, loss, fee, short):
+    """Add the imbalance leg for `short` mWh (negative: long) and the counter-entries."""
     if short > 0:
-        return -pays(tariff.retail_ucr_per_kwh, short), short, 0
-    return gets(tariff.feed_in_ucr_per_kwh, -short), 0, -short
+        imbalance = -pays(tariff.retail_ucr_per_kwh, short)
+        utility = gets(tariff.retail_ucr_per_kwh, short)
+    else:
+        imbalance = gets(tariff.feed_in_ucr_per_kwh, -short)
+        utility = -pays(tariff.feed_in_ucr_per_kwh, -short)
+    member = trade + loss + fee + imbalance
+    return Entry(member, -member - utility, utility, trade, loss, fee, imbalance, max(0, short), max(0, -short))
 
 
-def worst_case(tariff, bought_mwh, sold_mwh):
-    """The imbalance leg when no valid reading came within the correction window; as `imbalance`."""
-    return imbalance(tariff, bought_mwh, sold_mwh, 0, 0)
+def _trade(tariff, price, bought_mwh, sold_mwh):
+    of_buyer, of_seller = local_charges(tariff, price)
+    return (gets(price, sold_mwh) - pays(price, bought_mwh),
+            -pays(of_buyer[0], bought_mwh) - pays(of_seller[0], sold_mwh),
+            -pays(of_buyer[1], bought_mwh) - pays(of_seller[1], sold_mwh))
 
 
 def settle(tariff, price, bought_mwh, sold_mwh, import_mwh, export_mwh):
-    """A member's `Entry` for a slot; with import_mwh None the imbalance leg is left open, its fields 0."""
-    of_buyer, of_seller = local_charges(tariff, price)
-    trade = gets(price, sold_mwh) - pays(price, bought_mwh)
-    loss = -pays(of_buyer[0], bought_mwh) - pays(of_seller[0], sold_mwh)
-    fee = -pays(of_buyer[1], bought_mwh) - pays(of_seller[1], sold_mwh)
-    if import_mwh is None:
-        return Entry(trade, loss, fee, 0, 0, 0)
-    change, short, long = imbalance(tariff, bought_mwh, sold_mwh, import_mwh, export_mwh)
-    return Entry(trade, loss, fee, change, short, long)
+    """A member's `Entry` for a slot with a valid reading."""
+    trade, loss, fee = _trade(tariff, price, bought_mwh, sold_mwh)
+    return _entry(tariff, trade, loss, fee, import_mwh - export_mwh - bought_mwh + sold_mwh)
 
 
-def correction(tariff, bought_mwh, sold_mwh, import_mwh, export_mwh):
-    """The `Entry` that closes an open imbalance leg later, by a late reading or, with None, by the worst case."""
-    if import_mwh is None:
-        import_mwh = export_mwh = 0
-    change, short, long = imbalance(tariff, bought_mwh, sold_mwh, import_mwh, export_mwh)
-    return Entry(0, 0, 0, change, short, long)
+def settle_open(tariff, price, bought_mwh, sold_mwh):
+    """The `Entry` while the reading is awaited: trade, loss and fee; `correct` closes it later."""
+    trade, loss, fee = _trade(tariff, price, bought_mwh, sold_mwh)
+    return _entry(tariff, trade, loss, fee, 0)
 
 
-def change_ucr(entry):
-    """What an entry does to its member's balance."""
-    return entry.trade_ucr + entry.loss_ucr + entry.fee_ucr + entry.imbalance_ucr
+def correct(tariff, bought_mwh, sold_mwh, import_mwh=0, export_mwh=0):
+    """The imbalance left open by `settle_open`: by the late reading, or by the missing-reading rule without one."""
+    return _entry(tariff, 0, 0, 0, import_mwh - export_mwh - bought_mwh + sold_mwh)
+
+
+def settle_missing(tariff, price, bought_mwh, sold_mwh):
+    """The whole `Entry` by the missing-reading rule, for a member that settles only once the window is over."""
+    return settle(tariff, price, bought_mwh, sold_mwh, 0, 0)
 
 
 def lost_mwh(tariff, volume_mwh, head_net_mwh=None, members_net_mwh=None):
@@ -106,27 +110,12 @@ def lost_mwh(tariff, volume_mwh, head_net_mwh=None, members_net_mwh=None):
     return max(0, head_net_mwh - members_net_mwh)
 
 
-def close(tariff, entries, import_mwh=0, export_mwh=0, congestion=0, loss_mwh=0, penalty_ucr=0):
-    """The counter-entries (`Books`) of a slot's entries, or of later corrections (then all else is 0).
-
-    import, export and congestion are the clearing's; penalty_ucr is what members pay beside their entries.
-    """
-    members = loss = fee = 0
-    bought_mwh = import_mwh + loss_mwh
-    sold_mwh = export_mwh
-    for entry in entries:
-        members += change_ucr(entry)
-        loss -= entry.loss_ucr
-        fee -= entry.fee_ucr
-        bought_mwh += entry.short_mwh
-        sold_mwh += entry.long_mwh
-    utility = gets(tariff.retail_ucr_per_kwh, bought_mwh) - pays(tariff.feed_in_ucr_per_kwh, sold_mwh)
-    feeder = penalty_ucr - members - utility
-    rent = gets(congestion, import_mwh + export_mwh)
-    loss -= pays(tariff.retail_ucr_per_kwh, loss_mwh)
-    return Books(feeder, utility, rent, loss, fee, penalty_ucr, feeder - rent - loss - fee - penalty_ucr)
+def pool_with_utility(tariff, import_mwh, export_mwh, loss_mwh=0):
+    """What the pool's own dealings of a slot change in the feeder account, and the other way round in the utility's."""
+    return (pays(tariff.feed_in_ucr_per_kwh, export_mwh)
+            - gets(tariff.retail_ucr_per_kwh, import_mwh + loss_mwh))
 
 
 def utility_only(tariff, import_mwh, export_mwh):
     """What the same slot would have changed without the market: its net at the utility's tariff, ucr."""
-    return imbalance(tariff, 0, 0, import_mwh, export_mwh)[0]
+    return _entry(tariff, 0, 0, 0, import_mwh - export_mwh).member_ucr
