@@ -13,7 +13,7 @@ Units stand in the names: mwh = milliwatt-hours, ucr = micro-credits (1 credit =
                  state_root:32 price_ucr_per_kwh:4 volume_mwh:4                                 146 bytes
     Vote         06 kind iteration:4 member header_hash:32 sig:64                               103 bytes
     Certificate  07 kind iteration:4 header_hash:32 members:8 sig:64*                         ≤ 4142 bytes
-    Body         08 envelopes commits orders readings        (each: count:1, then the records, sorted)
+    Body         08 salt:16 envelopes commits orders readings    (each: count:1, then the records, sorted)
     Proposal     09 header:146 sig:64 body
 """
 import struct
@@ -29,14 +29,10 @@ DUMMY = bytes(32)
 VOTE = 0      # for a block, or for the dummy (all zero hash)
 FINALIZE = 1  # the iteration's block is seen notarized and its timer had not fired
 
-# Reading.flags: the first group are faults, a flagged interval follows the missing-reading rule
-FLAG_MISSING_CYCLES = 1
-FLAG_CLIPPED = 2
-FLAG_NO_VOLTAGE = 4
-FAULTS = FLAG_CLIPPED | FLAG_NO_VOLTAGE
-FLAG_UNCALIBRATED = 8
-FLAG_REVERSED = 16
-FLAG_GAP = 32  # the meter was off before this interval: registers continue, nothing is estimated
+# Reading.flags: the meter's own (metering.meter), and what only the chain of readings knows
+FLAG_GAP = 256  # the meter was off before this interval: registers continue, nothing is estimated
+# A reading with one of these follows the missing-reading rule: clipped, no voltage, reversed, frequency, clamp
+FAULTS = 2 | 4 | 16 | 32 | 64
 
 
 class Reading(Record):
@@ -162,11 +158,11 @@ class Body:
 
     TYPE = 8
 
-    def __init__(self, envelopes, commits, orders, readings):
-        self.envelopes, self.commits, self.orders, self.readings = envelopes, commits, orders, readings
+    def __init__(self, salt, envelopes, commits, orders, readings):
+        self.salt, self.envelopes, self.commits, self.orders, self.readings = salt, envelopes, commits, orders, readings
 
     def pack(self):
-        return b"\x08" + b"".join([pack_list(r) for r in (self.envelopes, self.commits, self.orders, self.readings)])
+        return b"\x08" + self.salt + b"".join([pack_list(r) for r in (self.envelopes, self.commits, self.orders, self.readings)])
 
     def leaves(self):
         """The records one by one, as the body root's Merkle leaves."""
@@ -176,7 +172,7 @@ class Body:
     def read(cursor):
         if cursor.uint(1) != 8:
             raise Reject("wrong-type")
-        return Body(cursor.records(Envelope, 1), cursor.records(Commit, MAX_MEMBERS),
+        return Body(cursor.take(16), cursor.records(Envelope, 1), cursor.records(Commit, MAX_MEMBERS),
                     cursor.records(Order, MAX_MEMBERS), cursor.records(Reading, MAX_MEMBERS * MAX_LATE_READINGS))
 
 

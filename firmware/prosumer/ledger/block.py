@@ -5,7 +5,7 @@ block is not valid. It does no I/O; signatures are checked through `verified(rec
 """
 from prosumer.errors import Reject
 from prosumer.identity.members import ROLE_GENERATES
-from prosumer.ledger import merkle
+from prosumer.ledger import salted
 from prosumer.ledger.pool import check_order, fault
 from prosumer.market import clearing, settlement
 from prosumer.records import Body, Header
@@ -21,14 +21,14 @@ def limits(genesis, body, slot):
     return genesis.import_limit_mwh, genesis.export_limit_mwh
 
 
-def build(genesis, state, slot, pool):
-    """Everything the pool has for block `slot`, in canonical order."""
+def build(genesis, state, slot, pool, salt):
+    """Everything the pool has for block `slot`, in canonical order. `salt`: 16 random bytes."""
     e = pool.envelope
     commits = pool.commits.get(slot + 2, {})
     agreed = state.commits.get(slot + 1, {})
     orders = pool.orders.get(slot + 1, {})
     feeder = genesis.feeder_id
-    return Body([e] if e and e.first_slot <= slot + 1 <= e.last_slot else [],
+    return Body(salt, [e] if e and e.first_slot <= slot + 1 <= e.last_slot else [],
                 [commits[m] for m in sorted(commits)],
                 [orders[m] for m in sorted(orders) if agreed.get(m) == orders[m].digest(feeder)],
                 [r for m in range(genesis.n) for r in pool.readings_for(m, state.accounts[m], slot - 1)])
@@ -36,7 +36,7 @@ def build(genesis, state, slot, pool):
 
 def omitted(genesis, state, slot, pool, body, before_ms):
     """(kind, record) the proposer left out although it was here before `before_ms`; None if nothing is missing."""
-    have = build(genesis, state, slot, pool)
+    have = build(genesis, state, slot, pool, b"")
     for key, mine, theirs in (("o", have.orders, body.orders), ("r", have.readings, body.readings),
                               ("c", have.commits, body.commits)):
         there = [(r.member, r.slot) for r in theirs]
@@ -59,7 +59,9 @@ def execute(genesis, state, slot, body, verified):
         if not envelope.first_slot <= slot + 1 <= envelope.last_slot:
             raise Reject("wrong-envelope")
         verified(envelope)
-    _settle(genesis, state, slot, body.readings, verified)
+    state.salt = body.salt
+    entries = _settle(genesis, state, slot, body.readings, verified)
+    _close(state, settlement.close(genesis, entries))
     cleared = _clear(genesis, state, slot, body)
     _sorted(body.commits, "commits", lambda c: c.member)
     for commit in body.commits:
@@ -80,10 +82,11 @@ def _clear(genesis, state, slot, body):
             raise Reject("reveal-mismatch")
         check_order(genesis, order)
     shown = [o.member for o in body.orders]
+    penalty = 0
     for m in sorted(digests):
         if m not in shown:
             state.accounts[m].balance_ucr -= genesis.penalty_ucr
-            state.feeder_ucr += genesis.penalty_ucr
+            penalty += genesis.penalty_ucr
     for s in [s for s in state.commits if s <= slot + 1]:
         del state.commits[s]
     cleared = clearing.clear(slot + 1, genesis, limits(genesis, body, slot + 1),
@@ -91,13 +94,14 @@ def _clear(genesis, state, slot, body):
     fills = {m: f for m, f in cleared.fills.items() if f != (0, 0)}
     if fills:
         state.positions[slot + 1] = (cleared.price_ucr_per_kwh, fills)
-        pool = settlement.pool_with_utility(genesis, cleared.import_mwh, cleared.export_mwh)
-        state.feeder_ucr += pool
-        state.utility_ucr -= pool
+    _close(state, settlement.close(genesis, (), cleared.import_mwh, cleared.export_mwh, cleared.congestion_ucr_per_kwh,
+                                   settlement.lost_mwh(genesis, cleared.volume_mwh), penalty))
     return cleared
 
 
 def _settle(genesis, state, slot, readings, verified):
+    """Readings in, balances and green coins changed; returns the entries, whose counter-entries are still to be booked."""
+    entries = []
     _sorted(readings, "readings", lambda r: (r.member, r.seq))
     for r in readings:
         if r.member >= genesis.n:
@@ -111,51 +115,52 @@ def _settle(genesis, state, slot, readings, verified):
         gap_import = r.import_mwh - r.interval_import_mwh - a.import_mwh
         gap_export = r.export_mwh - r.interval_export_mwh - a.export_mwh
         minted = r.generation_mwh - a.generation_mwh
+        if not a.next_seq:  # the first reading of all: the registers begin to count here
+            gap_import = gap_export = 0
+            minted = r.interval_generation_mwh
         if gap_import < 0 or gap_export < 0 or minted < r.interval_generation_mwh:
             raise Reject("register-went-back")
         if fault(r):  # its energy counts at the tariff, its trades as a missing reading's
             gap_import += r.interval_import_mwh
             gap_export += r.interval_export_mwh
         else:
-            _book(genesis, state, r.member, r.slot, r)
-        for s in [s for s in sorted(state.positions) if s <= r.slot]:
-            _book(genesis, state, r.member, s, None)
+            entries.append(_book(genesis, state, r.member, r.slot, r))
+        for s in [s for s in sorted(state.positions) if s <= r.slot and r.member in state.positions[s][1]]:
+            entries.append(_book(genesis, state, r.member, s, None))
         if gap_import or gap_export:
-            _apply(state, a, settlement.settle(genesis, 0, 0, 0, gap_import, gap_export))
+            entry = settlement.correction(genesis, 0, 0, gap_import, gap_export)
+            a.balance_ucr += settlement.change_ucr(entry)
+            entries.append(entry)
         a.import_mwh, a.export_mwh, a.generation_mwh = r.import_mwh, r.export_mwh, r.generation_mwh
         if genesis.members[r.member][1] & ROLE_GENERATES:
             a.green_mwh += minted
         a.next_slot, a.next_seq, a.head = r.slot + 1, r.seq + 1, r.hash(genesis.feeder_id)
     oldest = slot - _CORRECTION_S // genesis.slot_s
     for s in [s for s in sorted(state.positions) if s < oldest]:
-        for m in range(genesis.n):
-            _book(genesis, state, m, s, None)
+        for m in sorted(state.positions[s][1]):
+            entries.append(_book(genesis, state, m, s, None))
     for s in [s for s in state.positions if not state.positions[s][1]]:
         del state.positions[s]
+    return entries
 
 
 def _book(genesis, state, member, slot, reading):
     """Settle one member's trades of `slot` against its reading; None: by the missing-reading rule."""
     price, fills = state.positions.get(slot, (0, {}))
     bought, sold = fills.pop(member, (0, 0))
-    if reading is None:
-        if not (bought or sold):
-            return
-        entry = settlement.settle_missing(genesis, price, bought, sold)
-    else:
-        entry = settlement.settle(genesis, price, bought, sold,
-                                  reading.interval_import_mwh, reading.interval_export_mwh)
-    _apply(state, state.accounts[member], entry)
+    metered = (reading.interval_import_mwh, reading.interval_export_mwh) if reading else (0, 0)
+    entry = settlement.settle(genesis, price, bought, sold, *metered)
+    state.accounts[member].balance_ucr += settlement.change_ucr(entry)
+    return entry
 
 
-def _apply(state, account, entry):
-    account.balance_ucr += entry.member_ucr
-    state.feeder_ucr += entry.feeder_ucr
-    state.utility_ucr += entry.utility_ucr
+def _close(state, books):
+    state.feeder_ucr += books.feeder_ucr
+    state.utility_ucr += books.utility_ucr
 
 
 def header(genesis, parent_hash, accumulator, slot, iteration, proposer, body, state, cleared):
     """The header of an executed block; what a voter compares byte for byte with the proposed one."""
     return Header(slot=slot, iteration=iteration, proposer=proposer, previous=parent_hash, accumulator=accumulator,
-                  body_root=merkle.root(body.leaves()), state_root=state.root(),
+                  body_root=salted.root(body.salt, salted.BODY, body.leaves()), state_root=state.root(),
                   price_ucr_per_kwh=cleared.price_ucr_per_kwh, volume_mwh=cleared.volume_mwh)

@@ -81,7 +81,9 @@ class Catchup:
         node = self.node
         if not node.certificate or (ask.slot > node.final.slot and ask.iteration >= node.simplex.iteration):
             return
-        headers = [h for h in node.ring.recent(_MAX_HEADERS) if h.slot >= ask.slot and h.slot < node.final.slot]
+        stop = node.ring.next - 1  # the final header itself follows with its proof
+        headers = [Header.parse(raw) for _, raw in node.ring.iterate(stop - _MAX_HEADERS, stop)]
+        headers = [h for h in headers if h.slot >= ask.slot]
         tip = durable.load(node.folder + "tip") if node.simplex.tip[0] > node.final.iteration else None
         message = (b"\x0c" + bytes([ask.member]) + pack_list(headers) + self.pack_final() +
                    pack_list(node.notarizations) + (b"\1" + len(tip).to_bytes(3, "big") + tip if tip else b"\0"))

@@ -37,10 +37,10 @@ class Link:
 
 
 class Node:
-    def __init__(self, genesis, members, me, signer, folder, ring, publish, count):
+    def __init__(self, genesis, members, me, signer, folder, ring, entropy, publish, count):
         """`publish(kind, payload)`, `count(event)`; `ring`: HeaderRing of recent headers."""
         self.genesis, self.members, self.me, self.signer = genesis, members, me, signer
-        self.folder, self.ring, self.publish, self.count = folder, ring, publish, count
+        self.folder, self.ring, self.entropy, self.publish, self.count = folder, ring, entropy, publish, count
         self.pool = Pool(genesis, members)
         self.signatures = {}  # (kind, iteration, hash) → {member: signature}
         self.notarizations = []  # certificates of the tip (if not final) and of the dummies since
@@ -55,7 +55,7 @@ class Node:
 
     def _load(self):
         self.final_hash = self.genesis.hash
-        self.chain = {self.final_hash: Link(None, self.final_hash, State(self.genesis.n), MMR().pack())}
+        self.chain = {self.final_hash: Link(None, self.final_hash, State(self.genesis.n), MMR().serialize())}
         saved = durable.load(self.folder + "final")
         if saved:
             header, self.certificate, before, state = self.catchup.read_final(Cursor(saved))
@@ -134,7 +134,7 @@ class Node:
     def _propose(self, slot, tip):
         h, parent_hash = self.simplex.tip
         state = tip.state.copy()
-        body = block.build(self.genesis, state, slot, self.pool)
+        body = block.build(self.genesis, state, slot, self.pool, self.entropy(16))
         cleared = block.execute(self.genesis, state, slot, body, lambda record: None)
         header = block.header(self.genesis, parent_hash, tip.accumulator().root(), slot, self.simplex.iteration, self.me,
                               body, state, cleared)
@@ -146,7 +146,7 @@ class Node:
         self.publish(topics.PROPOSAL, raw)
 
     def _link(self, header, digest, state, parent):
-        self.chain[digest] = Link(header, digest, state, parent.accumulator().pack())
+        self.chain[digest] = Link(header, digest, state, parent.accumulator().serialize())
 
     def _vote_for(self, header, digest, parent_iteration, parent_hash, raw):
         durable.save(self.folder + "voted", raw)
@@ -327,9 +327,12 @@ class Node:
 
     def _keep(self, headers, link):
         durable.save(self.folder + "final", self.catchup.pack_final())
-        for header in headers:
-            if header.slot > self.ring.last_slot:
-                self.ring.append(header)
+        index = MMR.parse(link.before).count + 1 - len(headers)
+        if index > self.ring.next:
+            self.ring.restart(index)  # caught up over a gap: the ring holds one unbroken run
+        for i, header in enumerate(headers):
+            if index + i >= self.ring.first:
+                self.ring.append(index + i, header.pack())
         self.pool.settled(link.state, link.slot)
         if self.on_final:
             self.on_final(link.header, link.state)

@@ -6,7 +6,7 @@ generation_mwh:8 head:32; the whole state of 8 members is about 1.2 kB.
 import struct
 
 from prosumer.codec import Cursor
-from prosumer.ledger import merkle
+from prosumer.ledger import salted
 
 _ACCOUNT = ">qQIIQQQ32s"
 _FIELDS = ("balance_ucr", "green_mwh", "next_slot", "next_seq", "import_mwh", "export_mwh", "generation_mwh", "head")
@@ -34,6 +34,7 @@ class State:
     def __init__(self, n):
         self.accounts = [Account() for _ in range(n)]
         self.feeder_ucr = self.utility_ucr = 0
+        self.salt = bytes(16)  # of the block that made this state; its leaves are salted with it
         self.positions = {}
         self.commits = {}
 
@@ -57,15 +58,16 @@ class State:
         return out
 
     def root(self):
-        return merkle.root(self.leaves())
+        return salted.root(self.salt, salted.STATE, self.leaves())
 
     def pack(self):
-        return bytes([len(self.accounts)]) + b"".join(self.leaves())
+        return bytes([len(self.accounts)]) + self.salt + b"".join(self.leaves())
 
     @staticmethod
     def read(cursor):
         n = cursor.uint(1)
         state = State(0)
+        state.salt = cursor.take(16)
         size = struct.calcsize(_ACCOUNT)
         state.accounts = [Account(struct.unpack(_ACCOUNT, cursor.take(size))) for _ in range(n)]
         state.feeder_ucr, state.utility_ucr = struct.unpack(">qq", cursor.take(16))

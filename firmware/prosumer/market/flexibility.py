@@ -79,7 +79,9 @@ class Battery:
                 return low, flow // 4, slots
             low, high = max(low, empties), min(high, fills)
             slots += 1
-        return (low + high) // 2, flow // 4 + (high - low) // 2, slots
+        # Undecided after a day: it goes on as the day's balance goes, as far as that stands out of the doubt.
+        lean = _clip(path * (high - low) // max(flow // 4, 1), low - high, high - low)
+        return (low + high - lean) // 2, flow // 4, slots
 
     def steps(self, stored_mwh, outlook, slot_s, retail, feed_in, prices=()):
         """Steps for the order of a slot that begins with `stored_mwh`; `outlook` and `prices` are of the slots after it.
@@ -90,12 +92,11 @@ class Battery:
         give, take = -(give * slot_s // _HOUR_S), take * slot_s // _HOUR_S
         shift, spread, slots = self.turning_point(stored_mwh, outlook, slot_s) if outlook else (0, 0, 0)
         efficiency = self.efficiency
-        most = retail
-        room = self.capacity_mwh - stored_mwh
-        n = room * 1000 // efficiency * _HOUR_S // (self.power_mw * slot_s) + 1
-        if n <= min(slots, len(prices)):        # no more than the room can still be had for before it is needed
-            most = max(_nth(prices[:slots], n), feed_in)
-        margin = (retail - feed_in) // 16       # at feed-in itself rather store than sell
+        margin = (retail - feed_in) // 16       # at the cheapest price itself rather store than sell
+        n = (self.capacity_mwh - stored_mwh) * 1000 // efficiency * _HOUR_S // (self.power_mw * slot_s) + 1
+        # what room costs when the battery fills; and no more than it can still be had for before the energy is needed
+        cheap = _clip(_nth(prices, n), feed_in, retail) if n <= len(prices) else feed_in
+        most = _clip(_nth(prices[:slots], n), feed_in, retail) + margin if n <= min(slots, len(prices)) else retail
         steps = []
         edges = [shift + spread * cut // 16 for cut in _CUTS] + [self.capacity_mwh]
         begin = -self.capacity_mwh
@@ -103,13 +104,13 @@ class Battery:
             end = edges[i]
             # worth inside the battery: retail after the way out, or the feed-in that its room will cost on the way in
             worth = (_NEEDED[i] * (retail * efficiency // 1000)
-                     + (16 - _NEEDED[i]) * ((feed_in + margin) * 1000 // efficiency)) // 16
+                     + (16 - _NEEDED[i]) * ((cheap + margin) * 1000 // efficiency)) // 16
             gives = min(end * efficiency // 1000, 0) - max(begin * efficiency // 1000, give)
             takes = min(end * 1000 // efficiency, take) - max(begin * 1000 // efficiency, 0)
             if gives > 0:
-                steps.append((min(worth * 1000 // efficiency, retail), 0, gives))
+                steps.append((_clip(worth * 1000 // efficiency, feed_in, retail), 0, gives))
             if takes > 0:
-                steps.append((_clip(worth * efficiency // 1000, feed_in, most), takes, 0))
+                steps.append((_clip(worth * efficiency // 1000, feed_in, min(most, retail)), takes, 0))
             begin = end
         return steps
 

@@ -10,7 +10,7 @@ Trades are against the pool at the one clearing price. A member's *entry* has th
 Every leg of a buyer is rounded up and of a seller down. Retail and feed-in are the utility's all-in prices, so
 imported and exported energy bears no local charge. The charges of a local kWh, loss before fee, fall on the
 buyer as far as price + charges ≤ retail, and the rest on the seller as far as price − charges ≥ feed-in:
-nobody is worse off than under the utility's tariff, and where retail − feed-in covers the charges they are
+no charge makes a trade worse than the utility's tariff, and where retail − feed-in covers the charges they are
 paid in full. A buyer pays them only below retail, where nothing is imported, and a seller only above
 feed-in, where nothing is exported; so one member's entry needs only his own numbers and the price.
 

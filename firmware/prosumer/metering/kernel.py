@@ -17,22 +17,18 @@ from micropython import const
 
 MAX_FRAMES = const(32767)  # of one group: 32767 * 0xFFFF < 2^31
 
-# Words of a current's accumulator: sum I, clipped samples, then low and high word of I*I, V[n]*I, V[n-1]*I, V[n-q]*I
-PAIR_WORDS = const(10)
-# Words of a voltage's accumulator: sum V, clipped samples, low and high word of V*V
-VOLTAGE_WORDS = const(4)
-# Words of the crossing detector: filter + BIAS, armed, level + BIAS, hysteresis, numerator, denominator of the fraction
-CROSSING_WORDS = const(6)
+# Words of a channel's sums: sum I, clipped samples, then low and high word of I*I, V[n]*I, V[n-1]*I, V[n-q]*I
+WORDS = const(10)
 BIAS = const(1 << 24)  # keeps the filter's value positive in memory: 127 * 32768 < 2^24
 
 
 @micropython.viper
 def add_pair(buf, g: ptr32, acc: ptr32, start: int, end: int):
-    """Add frames `start` ≤ n < `end` of one voltage-current pair to `acc`.
+    """Add frames `start` ≤ n < `end` of one voltage-current pair to `acc` (a voltage is paired with itself).
 
     g: channels in a frame, voltage's place, voltage's delay, current's place, current's delay, quarter of a
     cycle, clipping level; delays and quarter in samples of the buffer, that is already times the channels.
-    The frames before `start` that the delays reach must exist."""
+    The frames before `start` that the delays reach, and one more, must exist."""
     p = ptr16(buf)
     step = int(g[0])
     v = start * step + int(g[1]) - int(g[2])
@@ -90,44 +86,13 @@ def add_pair(buf, g: ptr32, acc: ptr32, start: int, end: int):
 
 
 @micropython.viper
-def add_voltage(buf, g: ptr32, acc: ptr32, start: int, end: int):
-    """Add frames `start` ≤ n < `end` of one voltage to `acc`; g: channels in a frame, place, delay, clipping level."""
-    p = ptr16(buf)
-    step = int(g[0])
-    v = start * step + int(g[1]) - int(g[2])
-    top = int(g[3])
-    m = 1
-    m <<= 31
-    s = (int(acc[0]) ^ m) - m
-    clip = int(acc[1])
-    low = int(acc[2])
-    high = int(acc[3])
-    n = end - start
-    while n > 0:
-        x = (int(p[v]) ^ 0x8000) - 0x8000
-        s += x
-        if x >= top:
-            clip += 1
-        elif x <= 0 - top:
-            clip += 1
-        x = x * x
-        low += x & 0xFFFF
-        high += x >> 16
-        v += step
-        n -= 1
-    acc[0] = s
-    acc[1] = clip
-    acc[2] = low
-    acc[3] = high
-
-
-@micropython.viper
 def crossing(buf, g: ptr32, st: ptr32, start: int, end: int) -> int:
     """The first frame from `start` at which the fundamental of the voltage has risen through its level, or -1.
 
     The fundamental is a moving sum of the voltage over about a period of the 5th harmonic: linear phase, no
     settling. g: channels in a frame, place, length of the sum in samples of the buffer. The crossing lies
-    st[4]/st[5] of a frame after the frame before; a new one needs the sum to have gone below level - hysteresis."""
+    st[4]/st[5] of a frame after the frame before; a new one needs the sum to have gone below level - hysteresis.
+    st: sum + BIAS, armed, level + BIAS, hysteresis, and the two words of the fraction."""
     p = ptr16(buf)
     step = int(g[0])
     v = start * step + int(g[1])
@@ -155,23 +120,3 @@ def crossing(buf, g: ptr32, st: ptr32, start: int, end: int) -> int:
     st[0] = y
     st[1] = armed
     return -1
-
-
-@micropython.viper
-def moving_sum(buf, g: ptr32, start: int, end: int) -> int:
-    """Sum of the samples of one channel over frames `start` ≤ n < `end` (at most MAX_FRAMES); g: channels, place."""
-    p = ptr16(buf)
-    step = int(g[0])
-    v = start * step + int(g[1])
-    s = 0
-    n = end - start
-    while n > 0:
-        s += (int(p[v]) ^ 0x8000) - 0x8000
-        v += step
-        n -= 1
-    return s
-
-
-def wide(acc, word):
-    """The sum of products whose low word is `acc[word]`, as a Python int."""
-    return (acc[word + 1] << 16) + acc[word]

@@ -1,0 +1,216 @@
+"""The agent: the only place that wires the stages and owns the tasks.
+
+    sample ─▶ House ─▶ ReadingChain ─▶ Trader ─▶ Node (clearing, settlement, header) ─▶ flash and MQTT
+
+Four kinds of events and nothing else: a sample window is due, a slot ends, a commit or gate is due, messages came.
+"""
+import gc
+import json
+import os
+
+from prosumer.errors import Reject
+from prosumer.identity.chain import ReadingChain
+from prosumer.identity.members import Members
+from prosumer.ledger.headers import HeaderRing
+from prosumer.ledger.node import Node
+from prosumer.link import topics
+from prosumer.link.session import Session
+from prosumer.market.flexibility import dispatch, target_mw
+from prosumer.market.trader import Trader
+from prosumer.metering.house import House
+from prosumer.records import Header
+
+_FOLDER = "/data/"
+
+
+class Agent:
+    def __init__(self, hal, config, channels, calibration, signer, genesis):
+        """`config`: the provisioned dict with name, broker and devices; `genesis`: a verified Genesis naming this key."""
+        self.hal, self.config, self.genesis = hal, config, genesis
+        self.name = config["name"]
+        keys = [m[0] for m in genesis.members]
+        if signer.public not in keys:
+            raise Reject("not-a-member")
+        self.me = keys.index(signer.public)
+        try:
+            os.mkdir(_FOLDER[:-1])
+        except OSError:
+            pass  # it is there
+        self.counts = {}
+        self.house = House(hal, channels, calibration, _FOLDER)
+        self.chain = ReadingChain(_FOLDER + "readings", genesis, self.me, signer, self.house.totals())
+        self.trader = Trader(genesis, self.me, config.get("devices", {}), _FOLDER, signer)
+        ring = HeaderRing(_FOLDER + "headers", Header.size())
+        self.node = Node(genesis, Members(genesis), self.me, signer, _FOLDER, ring, hal.entropy, self.publish, self.count)
+        self.node.on_final = self.on_final
+        feeder = genesis.feeder_id
+        self.session = Session(config["broker"], b"meter-" + signer.public[:6].hex().encode(), [topics.wildcard(feeder).encode()],
+                               (topics.human(self.name, "availability").encode(), b"offline"))
+        now = hal.now_ms()
+        self.slot = genesis.slot_at(now)
+        self.sample_ms = self._next(now, hal.window_ms)
+        self.commit_ms = self._commit_due(self.slot, now)
+        self.whole_slot = False  # this slot was metered from its beginning
+        self.lowest_free = gc.mem_free()
+
+    def count(self, event):
+        self.counts[event] = self.counts.get(event, 0) + 1
+
+    @staticmethod
+    def _next(now_ms, period_ms):
+        return (now_ms // period_ms + 1) * period_ms
+
+    def _commit_due(self, slot, now_ms):
+        """Shortly before the gate: late enough to know most of the slot, early enough for the network."""
+        due = self.genesis.gate_ms(slot) - max(5000, self.genesis.slot_s * 1000 // 60)
+        return due if due >= now_ms else self._commit_due(slot + 1, now_ms)
+
+    # -- the loop
+
+    def run(self):
+        while True:
+            self.step(self.hal.now_ms())
+            self.hal.wait(self.next_due(), self.session)
+
+    def next_due(self):
+        now = self.hal.now_ms()
+        due = min(self.sample_ms, self.commit_ms, self.genesis.start_ms(self.slot + 1), self.node.next_due(now))
+        if not self.session.connected():
+            due = min(due, max(self.session.retry_ms, now + 1))
+        return due
+
+    def step(self, now):
+        self.hal.feed()
+        if self.session.step(now, self.hal.entropy(1)[0] * 4):
+            self.publish_human("availability", b"online")
+            self.announce()
+            self.node.catchup.ask(now)
+        for topic, message in self.session.poll(now, self.hal.entropy(1)[0] * 4):
+            self.receive(topic, message, now)
+        if now >= self.sample_ms:
+            self.sample_ms = self._next(now, self.hal.window_ms)
+            if self.house.sample(now):
+                self.control(now)
+        if self.genesis.slot_at(now) != self.slot:
+            self.end_slot(now)
+        if now >= self.commit_ms:
+            self.commit_ms = self._commit_due(self.slot, now + 1)
+            self.commit(now)
+        self.node.step(now)
+        self.node.catchup.step(now)
+
+    # -- messages
+
+    def publish(self, kind, payload, member=None):
+        self.session.publish(topics.machine(self.genesis.feeder_id, kind, self.me if member is None else member).encode(), payload)
+
+    def publish_human(self, what, payload):
+        self.session.publish(topics.human(self.name, what).encode(), payload, True, 0)
+
+    def receive(self, topic, message, now):
+        """Whatever came in: it is taken, or counted by the reason for which it was not."""
+        try:
+            kind, member = topics.parse(topic, self.genesis.feeder_id)
+            if kind == topics.WEATHER:
+                self.trader.weather.take(json.loads(message))
+            elif member != self.me:
+                self.node.receive(kind, member, message, now)
+        except Reject as e:
+            self.count(e.code)
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError, MemoryError):
+            self.count("malformed")
+
+    def announce(self):
+        """After a reconnect: everything of ours that others may have missed."""
+        account = self.node.final.state.accounts[self.me]
+        for reading in self.chain.unsettled(account.next_seq):
+            self.offer(topics.READING, reading)
+        for slot in sorted(self.trader.sealed):
+            if slot > self.slot:
+                self.reveal(slot)
+        self.node.announce()
+
+    def offer(self, kind, record):
+        """A record of our own: into our pool and out to the neighbours."""
+        try:
+            self.node.add(record, self.hal.now_ms())
+        except Reject as e:
+            self.count("own-" + e.code)
+        self.publish(kind, record.pack())
+
+    # -- the walk
+
+    def end_slot(self, now):
+        """reading → signed reading: close the slot that just ended, tell the neighbours, learn from it."""
+        ended, self.slot = self.genesis.slot_at(now) - 1, self.genesis.slot_at(now)
+        self.house.journal(now)
+        if ended >= 0:
+            reading = self.chain.extend(ended, self.house.totals(), self.house.uncertainty_mwh, self.house.flags,
+                                        self.house.accuracy(), self.house.calibration.hash())
+            if reading:
+                self.offer(topics.READING, reading)
+            if self.whole_slot:
+                self.trader.observe(ended, *self.house.consumption())
+        self.house.open_slot()
+        self.whole_slot = True
+        gc.collect()
+        self.tell(ended)
+
+    def commit(self, now):
+        """reading → order: forecast, decide, seal, send the commit for the slot after next."""
+        start, length = self.genesis.start_ms(self.slot), self.genesis.slot_s * 1000
+        done = max(1, now - start)
+        consumption, generation = self.house.consumption()
+        running = (self.slot, max(0, consumption) * length // done, max(0, generation) * length // done)
+        plant = self.hal.plant()
+        curve = self.trader.make(running, plant, self.position(self.slot + 1), now // 1000)
+        if curve and self.slot >= -1:
+            self.offer(topics.COMMIT, self.trader.seal(self.slot + 2, curve, self.hal.entropy(16)))
+
+    def reveal(self, slot):
+        order = self.trader.sealed.get(slot)
+        if order and self.node.final.state.commits.get(slot, {}).get(self.me):
+            self.offer(topics.ORDER, order)
+
+    def on_final(self, header, state):
+        """A block is final: its commits are fixed, so our order can be shown; its price is news."""
+        self.trader.price_was(header.slot + 1, header.price_ucr_per_kwh)
+        self.reveal(header.slot + 2)
+        gc.collect()
+        self.lowest_free = min(self.lowest_free, gc.mem_free())
+
+    def position(self, slot):
+        """Net energy bought for a slot by the final clearing, mWh; negative: sold."""
+        _, fills = self.node.final.state.positions.get(slot, (0, {}))
+        bought, sold = fills.get(self.me, (0, 0))
+        return bought - sold
+
+    def control(self, now):
+        """Keep the house at its traded position with what it can move: battery and car."""
+        if not (self.trader.battery or self.trader.ev):
+            return
+        power = self.house.power_mw
+        battery_mw, ev_mw = power.get("battery", 0), power.get("ev", 0)
+        house_mw = power.get("grid", 0) - battery_mw - ev_mw
+        left_s = max(1, (self.genesis.start_ms(self.slot + 1) - now) // 1000)
+        target = target_mw(self.position(self.slot), self.house.energy_mwh.get("grid", 0), left_s)
+        plant = self.hal.plant()
+        must = self.trader.ev_must_mw(plant, self.slot)
+        battery, ev = dispatch(house_mw, target, self.trader.battery, plant[0], self.trader.ev if plant[2] else None,
+                               must, plant[3], max(1, self.hal.window_ms // 1000))
+        if self.trader.battery:
+            self.hal.set_power("battery", battery)
+        if self.trader.ev:
+            self.hal.set_power("ev", ev)
+
+    def tell(self, slot):
+        """What a person, Home Assistant or the live view wants to see, once a slot."""
+        account = self.node.final.state.accounts[self.me]
+        totals = self.house.totals()
+        self.publish_human("state", json.dumps({
+            "slot": slot, "power_mw": self.house.power_mw, "voltage_mv": self.house.voltage_mv,
+            "import_mwh": totals[0], "export_mwh": totals[1], "generation_mwh": totals[2],
+            "balance_ucr": account.balance_ucr, "green_mwh": account.green_mwh, "position_mwh": self.position(self.slot),
+            "final_slot": self.node.final.slot, "final_hash": self.node.final_hash.hex(), "counts": self.counts,
+            "heap_free": self.lowest_free, "sent": self.session.published, "received": self.session.received,
+        }).encode())

@@ -1,0 +1,415 @@
+"""Sample → reading: buffers of samples in, energy and its doubts out.
+
+    frames ──crossing──▶ whole cycles ──add_pair──▶ sums of a group ──quantities──▶ P, Q, V, I, f ──▶ energy, exact
+
+A *continuous* front end hands over every frame; cycles run on from one buffer into the next. A *windowed* one hands
+over a piece now and then that stands for `covers_ms`. A group is ten cycles (IEC 61000-4-30) or one window. Group
+borders lie between samples, so the samples at a border are shared out between the groups and nothing is lost or
+counted twice.
+
+Signs: grid > 0 is import from the street; pv > 0 is generation; battery > 0 is charging; ev and load > 0 is use.
+`import_mwh` is the energy of the positive sign, `export_mwh` of the negative one.
+"""
+from array import array
+
+from micropython import const
+
+from prosumer.errors import Reject
+from prosumer.metering import kernel
+from prosumer.metering.calibration import CLASSES, CLASS_PPM
+from prosumer.metering.quantities import active_reactive, isqrt, step_angle
+
+# Quality flags of a reading
+MISSING = 1  # cycles are missing
+CLIPPED = 2  # samples at the converter's limit
+NO_VOLTAGE = 4  # no voltage to refer to: no power is known
+UNCALIBRATED = 8  # the board's nominal numbers only
+REVERSED = 16  # the clamp reads backwards, or the house would feed itself
+FREQUENCY = 32  # outside 45-65 Hz
+CLAMP = 64  # no signal of a clamp at all: stuck, or pulled out
+GAP = 128  # more than one cycle in a hundred is missing
+FAULTS = CLIPPED | NO_VOLTAGE | REVERSED | FREQUENCY | CLAMP | GAP  # settlement's rule for missing readings holds
+
+ROLES = ("grid", "pv", "battery", "ev", "load")
+
+_UNIT = const(4096)  # parts of a frame
+_ZERO = array("i", [0] * kernel.WORDS)
+NWMS_PER_MWH = 3600000000000  # 1 mWh = 3.6e12 nanowatt-milliseconds
+
+
+class _Channel:
+    """One voltage or current: where it lies in the frame, its sums, its energy since the interval was opened."""
+
+    def __init__(self, spec, geometry):
+        self.name = spec[0]
+        self.role = spec[1]
+        self.geometry = geometry
+        self.sums, self.edge, self.edge0 = [array("i", _ZERO) for _ in range(3)]
+        self.power_nw = self.reactive_nw = self.level = 0  # level: mV or mA of the last group
+        self.kept_import = self.kept_export = 0  # nW*ms below a mWh
+        self.reset()
+
+    def reset(self):
+        self.imported = self.exported = self.reactive = 0  # nW*ms
+        self.squares = self.variance = self.groups = self.p_sum = self.p_squares = self.p_most = self.flags = 0
+
+    def sum(self, word, w1, w0):
+        """Sum of products whose low word is `word`, in 1/_UNIT, with the shares of the two border samples."""
+        s, e, f = self.sums, self.edge, self.edge0
+        return (((s[word + 1] << 16) + s[word]) * _UNIT + ((e[word + 1] << 16) + e[word]) * w1
+                - ((f[word + 1] << 16) + f[word]) * w0)
+
+    def moments(self, w1, w0, length):
+        """Sum of the samples, and sum of the squares about their mean."""
+        total = self.sums[0] * _UNIT + self.edge[0] * w1 - self.edge0[0] * w0
+        if self.sums[1]:
+            self.flags |= CLIPPED
+        return total, self.sum(2, w1, w0) - total * total // length
+
+
+class Meter:
+    """`channels`: ((name, role[, phase]), …) in the order of the frame, voltages (role "voltage") first.
+
+    `calibration` has one entry for each. group_cycles: 10 for a meter, fewer where intervals are short."""
+
+    def __init__(self, channels, rate_hz, calibration, nominal_hz=50, group_cycles=10):
+        self.calibration = calibration
+        self.rate_hz = rate_hz
+        self.frequency_mhz = 0
+        self._nominal = nominal_hz
+        self._group = group_cycles
+        width = len(channels)
+        phases = len([c for c in channels if c[1] == "voltage"])
+        if phases != len(calibration.voltages) or width - phases != len(calibration.currents):
+            raise Reject("calibration-channels")
+        self._quarter = quarter = (rate_hz + 2 * nominal_hz) // (4 * nominal_hz)
+        self._length = length = rate_hz // (5 * nominal_hz) | 1  # of the moving sum: a zero at the 5th harmonic
+        if length > 127 or rate_hz < 16 * nominal_hz:
+            raise Reject("sample-rate")
+        delay = length // 2 + 1  # the sums follow at the distance that the middle of the moving sum lies behind
+        self._volts = []
+        self.clamps = []
+        most = 0
+        for k in range(width):
+            c = channels[k]
+            if k < phases:
+                entry = calibration.voltages[k]
+                dv = di = 0
+                channel = _Channel(c, array("i", [width, k, delay * width, k, delay * width, 0, entry["clip"]]))
+                self._volts.append(channel)
+                continue
+            if c[1] not in ROLES:
+                raise Reject("channel-role")
+            index = k - phases
+            entry = calibration.currents[index]
+            whole = -(-self._lag(index, entry["max_ma"] // 10) >> 30)
+            # frames by which the current is delayed, or else the voltage if the current is late
+            dv, di = (0, whole) if whole >= 0 else (-whole, 0)
+            most = max(most, dv + quarter, di)
+            phase = c[2] if len(c) > 2 else index % phases
+            channel = _Channel(c, array("i", [width, phase, (delay + dv) * width, k, (delay + di) * width, quarter * width,
+                                              entry["clip"]]))
+            channel.phase = phase
+            channel.whole = whole
+            self.clamps.append(channel)
+        self._all = self._volts + self.clamps
+        self._history = delay + most + 1
+        self._frame = 2 * width
+        self._join = bytearray(2 * self._history * self._frame)
+        self._detector = array("i", [0] * 6)
+        self._cross = array("i", [width, 0, length * width])
+        self._begin_interval()
+        self._restart()
+
+    def _begin_interval(self):
+        self._length_all = self._cycles_all = self._estimated = self._ms = 0
+        self._lost = self._rest = 0  # frames that were lost, frames that were needed to find the first cycle
+        self.flags = 0 if self.calibration.state != "nominal" else UNCALIBRATED
+
+    def _lag(self, index, current_ma):
+        """How much earlier the current seems to be than the voltage, in frames * 2^30."""
+        lag = (self.calibration.currents[index]["skew_ns"] * self.rate_hz << 30) // 1000000000
+        mhz = self.frequency_mhz or self._nominal * 1000
+        return lag + (self.calibration.phase_mdeg(index, current_ma) * self.rate_hz << 30) // (360 * mhz)
+
+    # -- samples ----------------------------------------------------------------------------------------
+
+    def window(self, buf, frames, covers_ms=0):
+        """Take `frames` frames from `buf`; returns the number of groups that were closed.
+
+        covers_ms > 0: one window of a windowed front end. 0: the continuation of the stream."""
+        h = self._history
+        if frames <= h or frames > kernel.MAX_FRAMES:
+            raise Reject("window-size")
+        if covers_ms:
+            self._restart()
+            self._prime(buf, frames)
+            if self._scan(buf, h, frames, covers_ms):
+                return 1
+            self._no_voltage(covers_ms * self.rate_hz // 1000)
+            return 0
+        closed = 0
+        size = h * self._frame
+        join = self._join
+        if self._primed:
+            join[size:] = memoryview(buf)[:size]
+            closed = self._scan(join, h, 2 * h, 0)
+        else:
+            self._prime(buf, frames)
+            self._rest += h
+        closed += self._scan(buf, h, frames, 0)
+        join[:size] = memoryview(buf)[(frames - h) * self._frame:frames * self._frame]
+        if self._since > self.rate_hz // 38:  # below 38 Hz there is no voltage worth the name
+            self._no_voltage(self._frames)
+        return closed
+
+    def lost(self, frames):
+        """The front end lost this many frames: with the group they belong to they count as missing."""
+        self._lost += frames + self._frames
+        self.flags |= MISSING
+        self._restart()
+
+    def _restart(self):
+        """Forget the stream: the next buffer does not continue the last one."""
+        self._primed = self._running = False
+        self._frames = self._cycles = self._since = self._last = 0
+
+    def _no_voltage(self, frames):
+        self.flags |= NO_VOLTAGE | MISSING
+        self._lost += frames
+        self._restart()
+        for c in self._all:
+            c.power_nw = c.reactive_nw = c.level = 0
+
+    def _prime(self, buf, frames):
+        """Set the detector to the first `history` frames of a buffer, on the phase whose voltage is there."""
+        h = self._history
+        s = array("i", _ZERO)
+        d = self._detector
+        best = -1
+        for k in range(len(self._volts)):
+            g = array("i", self._volts[k].geometry)
+            g[2] = g[4] = 0
+            s[:] = _ZERO
+            kernel.add_pair(buf, g, s, h, frames)
+            n = frames - h
+            gain = abs(self.calibration.voltages[k]["gain_nv"])
+            square = (((s[3] << 16) + s[2]) * n - s[0] * s[0]) * gain * gain
+            if square > 2 * best:
+                best = square
+                self._cross[1] = k
+                d[2] = s[0] * self._length // n + kernel.BIAS
+                d[3] = 32500000000 * self._length // gain  # 10 % of 230 V: less is no voltage
+                s[:] = _ZERO
+                kernel.add_pair(buf, g, s, h - self._length, h)
+                d[0] = s[0] + kernel.BIAS
+                d[1] = 0
+        self._primed = True
+
+    def _scan(self, buf, n, end, covers_ms):
+        """Walk over the frames n … end: close a group at each of its last crossings, or at the last one of a window."""
+        closed = 0
+        a = n
+        d = self._detector
+        while True:
+            n = kernel.crossing(buf, self._cross, d, n, end) + 1
+            if not n:
+                break
+            weight = d[4] * _UNIT // d[5] - _UNIT // 2  # where the border lies, from the middle between two frames
+            if self._running:
+                self._add(buf, a, n)
+                self._cycles += 1
+                length = self._since * _UNIT + weight - self._weight
+                # a grid's period does not change by 0.7 of a frame from one cycle to the next: samples were lost
+                if self._last and abs(length - self._last) > 2867:
+                    self._lost += self._since
+                    self.flags |= MISSING
+                self._last = length
+                if not covers_ms and self._cycles >= self._group:
+                    self._edge(buf, n, weight)
+                    self._close(weight, 0)
+                    closed += 1
+            else:
+                if not covers_ms:
+                    self._rest += n - a + self._frames
+                self._frames = self._cycles = self._last = 0
+                self._edge(buf, n, weight)
+                self._swap(weight)
+                self._running = True
+            self._weight = weight
+            self._since = 0
+            a = n
+        if not covers_ms:
+            self._add(buf, a, end)
+        elif self._cycles:
+            self._edge(buf, a, self._weight)
+            self._close(self._weight, covers_ms)
+            closed = 1
+        return closed
+
+    def _add(self, buf, a, n):
+        if self._running:
+            for c in self._all:
+                kernel.add_pair(buf, c.geometry, c.sums, a, n)
+        self._frames += n - a
+        self._since += n - a
+
+    def _edge(self, buf, n, weight):
+        """The one sample at the border: the last of this group if the border lies before its middle, else the next."""
+        j = n - 1 if weight < 0 else n
+        for c in self._all:
+            c.edge[:] = _ZERO
+            kernel.add_pair(buf, c.geometry, c.edge, j, j + 1)
+
+    def _swap(self, weight):
+        """The border that ended a group begins the next."""
+        self._weight0 = weight
+        for c in self._all:
+            c.edge, c.edge0 = c.edge0, c.edge
+            c.sums[:] = _ZERO
+
+    # -- groups -----------------------------------------------------------------------------------------
+
+    def _close(self, w1, covers_ms):
+        w0 = self._weight0
+        cycles = self._cycles
+        length = self._frames * _UNIT + w1 - w0  # in 1/_UNIT frames, as all sums below
+        theta = step_angle(cycles, length, _UNIT)
+        self.frequency_mhz = mhz = (cycles * self.rate_hz * 1000 * _UNIT + length // 2) // length
+        if not 45000 <= mhz <= 65000:
+            self.flags |= FREQUENCY
+        self._length_all += length
+        self._cycles_all += cycles
+        self._ms += covers_ms
+        if covers_ms:
+            self._estimated += max(0, (covers_ms * mhz + 500000) // 1000000 - cycles)
+        totals = []
+        for k in range(len(self._volts)):
+            c = self._volts[k]
+            total, square = c.moments(w1, w0, length)
+            totals.append(total)
+            gain = self.calibration.voltages[k]["gain_nv"]
+            square *= gain * gain
+            c.squares += square
+            c.level = isqrt(square // length) // 1000000
+            self.flags |= c.flags
+        self._detector[2] = totals[self._cross[1]] * self._length // length + kernel.BIAS
+        # the time of the group in ms as a fraction, or what the window stands for
+        span, per = (covers_ms, 1) if covers_ms else (length * 1000, _UNIT * self.rate_hz)
+        for k in range(len(self.clamps)):
+            c = self.clamps[k]
+            self._power(k, c, totals[c.phase], length, theta, w1, w0, span, per)
+        self._swap(w1)
+        self._frames = self._cycles = 0
+
+    def _power(self, k, c, v_total, length, theta, w1, w0, span, per):
+        entry = self.calibration.currents[k]
+        volts = self.calibration.voltages[c.phase]
+        gain = entry["gain_na"]
+        total, square = c.moments(w1, w0, length)
+        dc = v_total * total // length
+        if entry["noise_mc"] and square <= 0:
+            c.flags |= CLAMP  # a converter that is alive is never this quiet
+        square = max(0, square - entry["noise_mc"] * entry["noise_mc"] * length // 1000000) * gain * gain
+        c.squares += square
+        c.level = isqrt(square // length) // 1000000
+        x = (c.whole << 30) - self._lag(k, c.level)
+        p, q = active_reactive(c.sum(4, w1, w0) - dc, c.sum(6, w1, w0) - dc, c.sum(8, w1, w0) - dc, theta, x, self._quarter)
+        scale = volts["gain_nv"] * gain  # counts^2 → 1e-18 W
+        p = _nearest(p * scale, length * 1000000000) - entry["offset_mw"] * 1000000
+        q = _nearest(q * scale, length * 1000000000)
+        least = entry["no_load_mw"] * 1000000
+        if abs(p) < least:
+            p = 0
+        if abs(q) < least:
+            q = 0
+        c.power_nw, c.reactive_nw = p, q
+        e = _nearest(p * span, per)
+        if e >= 0:
+            c.imported += e
+        else:
+            c.exported -= e
+        c.reactive += _nearest(q * span, per)
+        mw = p // 1000000
+        c.groups += 1
+        c.p_sum += mw
+        c.p_squares += mw * mw
+        c.p_most = max(c.p_most, abs(mw))
+        # variance of the energy by the noise of both converters, (mW*ms)^2
+        v = self._volts[c.phase].level * entry["noise_mc"] * abs(gain) // 1000000000000
+        i = c.level * volts["noise_mc"] * abs(volts["gain_nv"]) // 1000000000000
+        c.variance += (v * v + i * i) * _UNIT * span * span // (length * per * per)
+        if c.role == "pv" and mw < -20 * (entry["no_load_mw"] + 1):
+            c.flags |= REVERSED
+
+    # -- readings ---------------------------------------------------------------------------------------
+
+    def power_mw(self, name):
+        """Latest active power of a channel, or the sum over all channels of a role."""
+        found = [c.power_nw for c in self.clamps if c.name == name] or [c.power_nw for c in self.clamps if c.role == name]
+        if not found:
+            raise Reject("no-such-channel")
+        return (sum(found) + 500000) // 1000000
+
+    @property
+    def voltage_mv(self):
+        return self._volts[0].level
+
+    def close_interval(self):
+        """The interval that ends here, as a dict; whole mWh, what is below a mWh is carried into the next.
+
+        cycles_processed were measured, cycles_estimated lay between windows, cycles_missing were neither (and their energy
+        is not estimated). flags: those of the voltage and of all clamps together."""
+        n = self._length_all
+        rate = self.rate_hz
+        mhz = (self._cycles_all * rate * 1000 * _UNIT + n // 2) // n if n else 0
+        lost = self._lost * (mhz or self._nominal * 1000) // (rate * 1000)
+        missing = (self._lost + self._rest) * (mhz or self._nominal * 1000) // (rate * 1000)
+        if lost * 100 > lost + self._cycles_all + self._estimated:
+            self.flags |= GAP
+        # covered time as a fraction in ms: exact, where a rounded one would shift the mean power
+        span, per = (self._ms, 1) if self._ms else (n * 1000, _UNIT * rate)
+        ms = span // per
+        volts = [isqrt(c.squares // n) // 1000000 if n else 0 for c in self._volts]
+        channels = {}
+        flags = self.flags
+        for c in self.clamps:
+            imported, rest_i = divmod(c.kept_import + c.imported, NWMS_PER_MWH)
+            exported, rest_e = divmod(c.kept_export + c.exported, NWMS_PER_MWH)
+            amps = isqrt(c.squares // n) // 1000000 if n else 0
+            power = _nearest((c.imported - c.exported) * per, span * 1000000)
+            apparent = volts[c.phase] * amps // 1000
+            channels[c.name] = {
+                "role": c.role, "import_mwh": imported, "export_mwh": exported, "uncertainty_mwh": self._uncertainty(c, ms),
+                "current_ma": amps, "active_power_mw": power, "reactive_power_mvar": _nearest(c.reactive * per, span * 1000000),
+                "apparent_power_mva": apparent, "power_factor_milli": max(-1000, min(1000, _nearest(power * 1000, apparent))),
+                "flags": c.flags | self.flags}
+            flags |= c.flags
+            c.reset()
+            c.kept_import, c.kept_export = rest_i, rest_e
+        for c in self._volts:
+            c.reset()
+        out = {"frequency_mhz": mhz, "voltage_mv": volts[0], "voltages_mv": volts, "covered_ms": ms,
+               "cycles_processed": self._cycles_all, "cycles_estimated": self._estimated, "cycles_missing": missing,
+               "flags": flags, "calibration": self.calibration.hash(), "accuracy": CLASSES.index(self.calibration.accuracy),
+               "channels": channels}
+        self._begin_interval()
+        return out
+
+    def _uncertainty(self, c, ms):
+        """Expanded uncertainty (k = 2) of the interval's energy in mWh, rounded up.
+
+        The class's share of the energy; a tenth of a degree of the reactive energy; noise; for windows, the spread of
+        their powers; for lost time, the highest power that was seen."""
+        energy = (c.imported + c.exported) * CLASS_PPM[CLASSES.index(self.calibration.accuracy)] + abs(c.reactive) * 1745
+        variance = c.variance
+        n = c.groups
+        if self._ms and n:
+            spread = (c.p_squares - c.p_sum * c.p_sum // n) // (n - 1) if n > 1 else c.p_squares
+            variance += spread * ms * ms // n
+        lost_ms = self._lost * 1000 // self.rate_hz
+        return (energy // 1000000 + (2 * isqrt(variance) + lost_ms * c.p_most) * 1000000) // NWMS_PER_MWH + 1
+
+
+def _nearest(value, unit):
+    return (value + unit // 2) // unit if unit else 0
