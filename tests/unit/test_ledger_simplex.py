@@ -159,7 +159,7 @@ def test_a_notarized_block_ahead_is_jumped_to_and_finalized():
 
 def test_final_quorum_ahead_moves_a_laggard():
     s = node()
-    assert finals(s, 3, A, (1, 2, 3)) == [("enter", 4, A), ("final", 3, A, 0b1110)]
+    assert finals(s, 3, A, (1, 2, 3)) == [("finalize", 3, A), ("enter", 4, A), ("final", 3, A, 0b1110)]
     assert s.final == s.tip == (3, A)
 
 
@@ -241,7 +241,7 @@ def test_forks_beyond_the_assumption_are_told():
 def test_adopt_final():
     s = node()
     s.on_proposal(1, A, 0, G)
-    assert s.adopt_final(700, C) == [("enter", 701, C), ("final", 700, C, 0)]
+    assert s.adopt_final(700, C) == [("finalize", 700, C), ("enter", 701, C), ("final", 700, C, 0)]
     assert s.tip == s.final == (700, C)
     assert s.adopt_final(700, C) == [] and s.adopt_final(3, A) == []
     s = node()

@@ -324,8 +324,8 @@ class Simplex:
         r = self._rounds.get(h)
         return r is not None and r.dummy_known
 
-    def _notarized(self, h, block_hash, out, final=False):
-        """(h, block or DUMMY) is known to be notarized; `final`: and final too, so that nobody needs my finalize."""
+    def _notarized(self, h, block_hash, out):
+        """(h, block or DUMMY) is known to be notarized."""
         if block_hash == DUMMY:
             if h == self.iteration:
                 self._enter(h + 1, DUMMY, out)
@@ -334,7 +334,7 @@ class Simplex:
         elif h > self.tip[0]:
             self._raise_tip(h, block_hash)
             if h >= self.iteration:
-                mine = not final and self._may_finalize(h)
+                mine = self._may_finalize(h)
                 if mine:
                     self._finalized = True
                     out.append(("finalize", h, block_hash))
@@ -368,7 +368,7 @@ class Simplex:
             out.append(("fork", h, block_hash))
             return
         alarms = len(out)
-        self._notarized(h, block_hash, out, True)
+        self._notarized(h, block_hash, out)  # also says my own finalize: others may have fewer of them than I
         for action in out[alarms:]:
             if action[0] == "fork":
                 return

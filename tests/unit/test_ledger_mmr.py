@@ -1,0 +1,126 @@
+"""Mountain range over headers: peaks, inclusion, consistency. The independent check is tests/host/test_mmr_reference.py."""
+import hashlib
+from binascii import unhexlify
+
+from prosumer.errors import Reject
+from prosumer.ledger import merkle, mmr
+from test_ledger_merkle import ct_leaves
+
+# Consistency proof from 6 to 8 leaves, as in the Certificate Transparency project's Merkle tree tests.
+PROOF_6_TO_8 = (
+    "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a"
+    "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0"
+    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7"
+)
+
+
+def code(f, *args):
+    try:
+        f(*args)
+    except Reject as e:
+        return e.code
+    return None
+
+
+def hashes(n):
+    return [hashlib.sha256(b"header %d" % i).digest() for i in range(n)]
+
+
+def grown(n):
+    """All ranges from 0 to n headers, as roots."""
+    m = mmr.MMR()
+    roots = [m.root()]
+    for h in hashes(n):
+        m.append(h)
+        roots.append(m.root())
+    return roots, m
+
+
+def test_peaks_follow_the_bits_of_count():
+    m = mmr.MMR()
+    for i, h in enumerate(hashes(70)):
+        m.append(h)
+        assert m.count == i + 1 and len(m.peaks) == bin(i + 1).count("1")
+    assert m.peaks[-1] == mmr.nodes_of(hashes(70))(1, 34) and m.peaks[0] == mmr.nodes_of(hashes(70))(6, 0)
+    assert code(m.append, b"short") == "hash-size" and m.count == 70
+
+
+def test_serialize_parse():
+    for n in (0, 1, 2, 7, 64, 65):
+        roots, m = grown(n)
+        data = m.serialize()
+        t = mmr.MMR.parse(data)
+        assert t.root() == m.root() == roots[n] and t.count == n and t.serialize() == data
+        for bad in (data + b"\0", data[:-1], data + bytes(32)):
+            assert code(mmr.MMR.parse, bad) == "mmr-malformed"
+        h = hashes(n + 1)[n]
+        t.append(h)
+        m.append(h)
+        assert t.root() == m.root()
+
+
+def test_a_year_is_17_peaks():
+    m = mmr.MMR()
+    m.count = 0x1FFFF  # 131,071 >= 105,120 slots: the worst case
+    m.peaks = [bytes(32)] * 17
+    assert len(m.serialize()) == 548
+
+
+def test_inclusion_everywhere():
+    roots, _ = grown(40)
+    hs = hashes(40)
+    node = mmr.nodes_of(hs)
+    for n in range(1, 41):
+        for i in range(n):
+            assert mmr.verify_inclusion(roots[n], n, i, hs[i], mmr.prove_inclusion(node, n, i))
+    proof = mmr.prove_inclusion(node, 40, 7)
+    for args in ((roots[40], 40, 8, hs[7], proof), (roots[40], 40, 7, hs[8], proof), (roots[39], 39, 7, hs[7], proof)):
+        assert code(mmr.verify_inclusion, *args) in ("proof-wrong", "proof-size")
+    top = merkle.root([mmr.hash_leaf(h) for h in hs])
+    assert code(mmr.verify_inclusion, top, 40, 7, hs[7], proof) == "proof-wrong", "a body root is not an accumulator"
+
+
+def test_consistency_of_rfc_6962():
+    leaves = ct_leaves()
+    assert mmr.prove_consistency(merkle.nodes_of(leaves), 6, 8) == unhexlify(PROOF_6_TO_8)
+
+
+def test_consistency_everywhere():
+    roots, _ = grown(34)
+    node = mmr.nodes_of(hashes(34))
+    for new in range(1, 35):
+        for old in range(1, new + 1):
+            proof = mmr.prove_consistency(node, old, new)
+            assert mmr.verify_consistency(roots[old], old, roots[new], new, proof), (old, new)
+
+
+def test_consistency_refuses_every_other_history():
+    n = 21
+    roots, _ = grown(n)
+    hs = hashes(n)
+    for old in (1, 4, 5, 8, 13, 16, 20):
+        other = hs[:]
+        other[old - 1] = bytes(32)  # the last header both share was changed afterwards
+        lie = mmr.MMR()
+        for h in other:
+            lie.append(h)
+        for node in (mmr.nodes_of(hs), mmr.nodes_of(other)):
+            proof = mmr.prove_consistency(node, old, n)
+            assert code(mmr.verify_consistency, roots[old], old, lie.root(), n, proof) == "proof-wrong"
+        proof = mmr.prove_consistency(mmr.nodes_of(hs), old, n)
+        for wrong in range(1, 30):
+            if wrong != n and wrong > old:
+                assert code(mmr.verify_consistency, roots[old], old, roots[n], wrong, proof) in ("proof-wrong", "proof-size")
+            if wrong != old and wrong < n:
+                assert code(mmr.verify_consistency, roots[old], wrong, roots[n], n, proof) in ("proof-wrong", "proof-size")
+        for at in range(0, len(proof), 7):
+            bad = bytearray(proof)
+            bad[at] ^= 128
+            assert code(mmr.verify_consistency, roots[old], old, roots[n], n, bytes(bad)) == "proof-wrong"
+        for bad in (b"", proof[:-1], proof[:-32], proof + bytes(32)):
+            assert code(mmr.verify_consistency, roots[old], old, roots[n], n, bad) in ("proof-size", "proof-wrong")
+    assert mmr.verify_consistency(roots[9], 9, roots[9], 9, b"")
+    assert code(mmr.verify_consistency, roots[9], 9, roots[8], 9, b"") == "proof-wrong"
+    assert code(mmr.verify_consistency, roots[9], 9, roots[8], 8, b"") == "proof-index"
+    assert code(mmr.verify_consistency, roots[0], 0, roots[8], 8, b"") == "proof-index"
+    assert code(mmr.prove_consistency, None, 0, 8) == "proof-index"
