@@ -24,7 +24,7 @@ class House:
             names += [name + "+", name + "-"]
         self.registers = EnergyRegisters(folder + "registers", names)
         self.calibration = calibration
-        self._journal_ms = 0
+        self._journal_ms, self._fresh = 0, False
         self.power_mw = {}  # role → newest mean power, signed as in meter
         self.open_slot()
 
@@ -37,13 +37,16 @@ class House:
         frames, covers_ms = self.hal.read_window(self.buffer)
         if frames:
             self.meter.window(self.buffer, frames, covers_ms)
+            self._fresh = True
         if now_ms - self._journal_ms < _JOURNAL_MS:
             return False
         self.journal(now_ms)
         return True
 
     def journal(self, now_ms):
-        self._journal_ms = now_ms
+        if not self._fresh:
+            return  # nothing was sampled since
+        self._journal_ms, self._fresh = now_ms, False
         interval = self.meter.close_interval()
         for name, role in self.roles:
             c = interval["channels"][name]

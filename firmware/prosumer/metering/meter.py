@@ -114,6 +114,7 @@ class Meter:
             self.clamps.append(channel)
         self._all = self._volts + self.clamps
         self._history = delay + most + 1
+        self.min_frames = self._history + 10 * rate_hz // (3 * nominal_hz)  # of a buffer: two crossings at 45 Hz lie in it
         self._frame = 2 * width
         self._join = bytearray(2 * self._history * self._frame)
         self._detector = array("i", [0] * 6)
@@ -139,7 +140,7 @@ class Meter:
 
         covers_ms > 0: one window of a windowed front end. 0: the continuation of the stream."""
         h = self._history
-        if frames <= h or frames > kernel.MAX_FRAMES:
+        if not self.min_frames <= frames <= kernel.MAX_FRAMES:
             raise Reject("window-size")
         if covers_ms:
             self._restart()
@@ -182,29 +183,42 @@ class Meter:
             c.power_nw = c.reactive_nw = c.level = 0
 
     def _prime(self, buf, frames):
-        """Set the detector to the first `history` frames of a buffer, on the phase whose voltage is there."""
-        h = self._history
-        s = array("i", _ZERO)
-        d = self._detector
+        """Set the detector to the first `history` frames of a buffer, on the phase whose voltage is there.
+
+        Its level is the mean over the first whole cycle, found with the mean over the buffer as level."""
         best = -1
         for k in range(len(self._volts)):
-            g = array("i", self._volts[k].geometry)
-            g[2] = g[4] = 0
-            s[:] = _ZERO
-            kernel.add_pair(buf, g, s, h, frames)
-            n = frames - h
             gain = abs(self.calibration.voltages[k]["gain_nv"])
+            s = self._raw(buf, k, self._history, frames)
+            n = frames - self._history
             square = (((s[3] << 16) + s[2]) * n - s[0] * s[0]) * gain * gain
             if square > 2 * best:
                 best = square
                 self._cross[1] = k
-                d[2] = s[0] * self._length // n + kernel.BIAS
-                d[3] = 32500000000 * self._length // gain  # 10 % of 230 V: less is no voltage
-                s[:] = _ZERO
-                kernel.add_pair(buf, g, s, h - self._length, h)
-                d[0] = s[0] + kernel.BIAS
-                d[1] = 0
+                self._level(s[0], n)
+                self._detector[3] = 32500000000 * self._length // gain  # 10 % of 230 V: less is no voltage
+        for again in range(2):
+            self._detector[0] = self._raw(buf, self._cross[1], self._history - self._length, self._history)[0] + kernel.BIAS
+            self._detector[1] = 0
+            if again:
+                break
+            n = kernel.crossing(buf, self._cross, self._detector, self._history, frames)
+            end = kernel.crossing(buf, self._cross, self._detector, n + 1, frames) if n >= 0 else -1
+            if end < 0:
+                break
+            self._level(self._raw(buf, self._cross[1], n, end)[0], end - n)
         self._primed = True
+
+    def _raw(self, buf, k, start, end):
+        """Sums of voltage k without delays."""
+        g = array("i", self._volts[k].geometry)
+        g[2] = g[4] = 0
+        s = array("i", _ZERO)
+        kernel.add_pair(buf, g, s, start, end)
+        return s
+
+    def _level(self, total, length):
+        self._detector[2] = total * self._length // length + kernel.BIAS
 
     def _scan(self, buf, n, end, covers_ms):
         """Walk over the frames n … end: close a group at each of its last crossings, or at the last one of a window."""
@@ -293,7 +307,7 @@ class Meter:
             c.squares += square
             c.level = isqrt(square // length) // 1000000
             self.flags |= c.flags
-        self._detector[2] = totals[self._cross[1]] * self._length // length + kernel.BIAS
+        self._level(totals[self._cross[1]], length)
         # the time of the group in ms as a fraction, or what the window stands for
         span, per = (covers_ms, 1) if covers_ms else (length * 1000, _UNIT * self.rate_hz)
         for k in range(len(self.clamps)):

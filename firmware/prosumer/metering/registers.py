@@ -38,13 +38,12 @@ class EnergyRegisters:
         except OSError:
             pass  # it is there
         self._names = self._load_names()
-        fresh = not self._names
         new = [n for n in names if n not in self._names]
         if len(self._names) + len(new) > _MAX or any([not n or "\n" in n for n in new]):
             raise Reject("register-names")
         self._values = {}
         self.sequence = 0
-        self._restore(fresh)
+        self._restore()
         if new:
             self._names += new
             text = "\n".join(self._names).encode()
@@ -53,6 +52,8 @@ class EnergyRegisters:
         for n in self._names:
             self._values.setdefault(n, 0)
         self._durable = dict(self._values)
+        while self.sequence < 2:
+            self.journal()  # both copies exist before anything is published
 
     def add(self, name, mwh):
         """Count `mwh` ≥ 0 more; unknown names and negative energy are refused."""
@@ -74,7 +75,7 @@ class EnergyRegisters:
 
     def journal(self):
         """Make the values durable; call at least every 10 s of metering. Returns whether anything was written."""
-        if self._values == self._durable and self.sequence:
+        if self._values == self._durable and self.sequence > 1:
             return False
         self.sequence += 1
         entry = bytearray(_MAGIC)
@@ -91,26 +92,22 @@ class EnergyRegisters:
         return binascii.crc32("\n".join(self._names[:count]).encode()).to_bytes(4, "big")
 
     def _load_names(self):
-        there = False
         for copy in "ab":
             data = self._read("names." + copy)
-            if data is None:
-                continue
-            there = True
+            if not data:
+                continue  # not there, or the power went while it was created
             text = data[:-9]
             if len(data) > 9 and data[-9:] == b"\n%08x" % binascii.crc32(text):
                 return text.decode().split("\n")
             self.events.append("names-copy-corrupt")
-        if there:
-            raise Halt("register names corrupt")
         return []
 
-    def _restore(self, fresh):
+    def _restore(self):
         best = None
-        there = 0
+        there = 0  # one copy alone: the power went in the constructor, nothing had been published
         for copy in (0, 1):
             data = self._read("journal.%d" % copy)
-            if data is None:
+            if not data:
                 continue
             there += 1
             if not self._valid(data):
@@ -126,7 +123,7 @@ class EnergyRegisters:
             for k in range(best[5]):
                 at = _HEAD + k * _VALUE
                 self._values[self._names[k]] = int.from_bytes(best[at:at + _VALUE], "big")
-        elif there and not fresh:
+        elif there == 2:
             raise Halt("energy registers corrupt")
 
     def _valid(self, data):
