@@ -87,12 +87,14 @@ class Agent:
             self.node.catchup.ask(now)
         for topic, message in self.session.poll(now, self.hal.entropy(1)[0] * 4):
             self.receive(topic, message, now)
-        if now >= self.sample_ms:
+        sampled = now >= self.sample_ms
+        if sampled:
             self.sample_ms = self._next(now, self.hal.window_ms)
-            if self.house.sample(now):
-                self.control(now)
+            sampled = self.house.sample(now)
         if self.genesis.slot_at(now) != self.slot:
             self.end_slot(now)
+        if sampled:
+            self.control(now)
         if now >= self.commit_ms:
             self.commit_ms = self._commit_due(self.slot, now + 1)
             self.commit(now)
@@ -102,7 +104,9 @@ class Agent:
     # -- messages
 
     def publish(self, kind, payload, member=None):
-        self.session.publish(topics.machine(self.genesis.feeder_id, kind, self.me if member is None else member).encode(), payload)
+        topic = topics.machine(self.genesis.feeder_id, kind, self.me if member is None else member)
+        if self.session.publish(topic.encode(), payload):
+            self.session.published += 1
 
     def publish_human(self, what, payload):
         self.session.publish(topics.human(self.name, what).encode(), payload, True, 0)
@@ -151,6 +155,8 @@ class Agent:
                 self.offer(topics.READING, reading)
             if self.whole_slot:
                 self.trader.observe(ended, *self.house.consumption())
+        else:
+            self.chain.rebase(self.house.totals())
         self.house.open_slot()
         self.whole_slot = True
         gc.collect()

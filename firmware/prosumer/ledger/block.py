@@ -60,8 +60,7 @@ def execute(genesis, state, slot, body, verified):
             raise Reject("wrong-envelope")
         verified(envelope)
     state.salt = body.salt
-    entries = _settle(genesis, state, slot, body.readings, verified)
-    _close(state, settlement.close(genesis, entries))
+    _settle(genesis, state, slot, body.readings, verified)
     cleared = _clear(genesis, state, slot, body)
     _sorted(body.commits, "commits", lambda c: c.member)
     for commit in body.commits:
@@ -94,14 +93,15 @@ def _clear(genesis, state, slot, body):
     fills = {m: f for m, f in cleared.fills.items() if f != (0, 0)}
     if fills:
         state.positions[slot + 1] = (cleared.price_ucr_per_kwh, fills)
-    _close(state, settlement.close(genesis, (), cleared.import_mwh, cleared.export_mwh, cleared.congestion_ucr_per_kwh,
-                                   settlement.lost_mwh(genesis, cleared.volume_mwh), penalty))
+    pool = settlement.pool_with_utility(genesis, cleared.import_mwh, cleared.export_mwh,
+                                        settlement.lost_mwh(genesis, cleared.volume_mwh))
+    state.feeder_ucr += pool + penalty
+    state.utility_ucr -= pool
     return cleared
 
 
 def _settle(genesis, state, slot, readings, verified):
-    """Readings in, balances and green coins changed; returns the entries, whose counter-entries are still to be booked."""
-    entries = []
+    """Readings in, balances and green coins changed."""
     _sorted(readings, "readings", lambda r: (r.member, r.seq))
     for r in readings:
         if r.member >= genesis.n:
@@ -124,13 +124,11 @@ def _settle(genesis, state, slot, readings, verified):
             gap_import += r.interval_import_mwh
             gap_export += r.interval_export_mwh
         else:
-            entries.append(_book(genesis, state, r.member, r.slot, r))
+            _book(genesis, state, r.member, r.slot, r)
         for s in [s for s in sorted(state.positions) if s <= r.slot and r.member in state.positions[s][1]]:
-            entries.append(_book(genesis, state, r.member, s, None))
+            _book(genesis, state, r.member, s, None)
         if gap_import or gap_export:
-            entry = settlement.correction(genesis, 0, 0, gap_import, gap_export)
-            a.balance_ucr += settlement.change_ucr(entry)
-            entries.append(entry)
+            _enter(state, r.member, settlement.correct(genesis, 0, 0, gap_import, gap_export))
         a.import_mwh, a.export_mwh, a.generation_mwh = r.import_mwh, r.export_mwh, r.generation_mwh
         if genesis.members[r.member][1] & ROLE_GENERATES:
             a.green_mwh += minted
@@ -138,10 +136,9 @@ def _settle(genesis, state, slot, readings, verified):
     oldest = slot - _CORRECTION_S // genesis.slot_s
     for s in [s for s in sorted(state.positions) if s < oldest]:
         for m in sorted(state.positions[s][1]):
-            entries.append(_book(genesis, state, m, s, None))
+            _book(genesis, state, m, s, None)
     for s in [s for s in state.positions if not state.positions[s][1]]:
         del state.positions[s]
-    return entries
 
 
 def _book(genesis, state, member, slot, reading):
@@ -149,14 +146,13 @@ def _book(genesis, state, member, slot, reading):
     price, fills = state.positions.get(slot, (0, {}))
     bought, sold = fills.pop(member, (0, 0))
     metered = (reading.interval_import_mwh, reading.interval_export_mwh) if reading else (0, 0)
-    entry = settlement.settle(genesis, price, bought, sold, *metered)
-    state.accounts[member].balance_ucr += settlement.change_ucr(entry)
-    return entry
+    _enter(state, member, settlement.settle(genesis, price, bought, sold, *metered))
 
 
-def _close(state, books):
-    state.feeder_ucr += books.feeder_ucr
-    state.utility_ucr += books.utility_ucr
+def _enter(state, member, entry):
+    state.accounts[member].balance_ucr += entry.member_ucr
+    state.feeder_ucr += entry.feeder_ucr
+    state.utility_ucr += entry.utility_ucr
 
 
 def header(genesis, parent_hash, accumulator, slot, iteration, proposer, body, state, cleared):

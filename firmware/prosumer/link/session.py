@@ -75,8 +75,8 @@ class _Guarded:
 class _Sockets:
     """Stands where umqtt.simple looks for the socket module."""
 
-    socket = _Guarded
     getaddrinfo = socket.getaddrinfo
+    socket = _Guarded
 
 
 simple.socket = _Sockets
@@ -90,7 +90,7 @@ class Session:
         self.broker, self.client_id, self.subscriptions, self.will = broker, client_id, subscriptions, will
         self.client = None
         self.queue = []
-        self.published = self.received = self.dropped = self.tries = 0
+        self.published = self.received = self.dropped = self.tries = 0  # published: by the agent, feeder topics only
         self.retry_ms = self.sent_ms = 0
 
     @property
@@ -165,7 +165,6 @@ class Session:
         """False when there is no connection: the caller's state is what is announced again later."""
         if not self.client or self.broken:
             return False
-        self.published += 1
         return self._guard(self.client.publish, topic, message, retain, qos)
 
     def poll(self, now_ms, jitter_ms):

@@ -15,38 +15,36 @@ own value before the tariff does. With edges y of the steps and drops d in value
 
     m(q) = feed_in + sum of d * P(x > q - y)
 
-Errors are taken as Laplace distributed: heavy tails as household loads have, and its scale *is* the mean absolute error.
+P comes from the forecast: how often the house's net exceeded its forecast by so many mean absolute deviations.
 """
 from micropython import const
 
 from prosumer.errors import Reject
+from prosumer.market.forecast import ALWAYS, AT, LAPLACE
 
 MAX_STEPS = const(8)
-_ONE = const(4096)
-# P(error > z * deviation) in 1/4096 for z = 0, 1/4, ... 6: exp(-z) / 2.
-_TAIL = (2048, 1595, 1242, 967, 753, 587, 457, 356, 277, 216, 168, 131, 102, 79, 62, 48, 38, 29, 23, 18, 14, 11, 8, 6, 5)
-# Where the curve is cut into steps, in 1/8 deviation around each edge: near P = 0.95 0.8 0.65 0.5 ...
-_CUTS = (-40, -18, -7, -3, 0, 3, 7, 18, 40)
 
 
-def above(excess, deviation):
-    """P(error > excess) in 1/4096 for a Laplace error of that mean absolute deviation."""
-    if excess < 0:
-        return _ONE - above(-excess, deviation)
-    if deviation <= 0:
-        return 0 if excess else _ONE // 2
-    z, rest = excess * 4 // deviation, excess * 4 % deviation
-    if z >= len(_TAIL) - 1:
-        return 0
-    return _TAIL[z] - (_TAIL[z] - _TAIL[z + 1]) * rest // deviation
+def above(excess_mwh, deviation_mwh, tails=LAPLACE):
+    """P(error > excess) in 1/4096, interpolated in the table of `tails` (see forecast.AT)."""
+    z = excess_mwh * 8
+    if deviation_mwh <= 0:
+        return tails[len(AT) // 2] if not z else ALWAYS if z < 0 else 0
+    high = 0
+    while high < len(AT) and z >= AT[high] * deviation_mwh:
+        high += 1
+    if high == 0 or high == len(AT):
+        return 0 if high else ALWAYS
+    low = high - 1
+    return tails[low] - (tails[low] - tails[high]) * (z - AT[low] * deviation_mwh) // ((AT[high] - AT[low]) * deviation_mwh)
 
 
-def marginal_value(position_mwh, need_mwh, deviation_mwh, feed_in, edges):
+def marginal_value(position_mwh, need_mwh, deviation_mwh, feed_in, edges, tails=LAPLACE):
     """Value in ucr/kWh of one more unit at this position. `edges` are (y_mwh, drop_ucr_per_kwh)."""
     value = 0
     for y, drop in edges:
-        value += drop * above(position_mwh - y - need_mwh, deviation_mwh)
-    return feed_in + value // _ONE
+        value += drop * above(position_mwh - y - need_mwh, deviation_mwh, tails)
+    return feed_in + value // ALWAYS
 
 
 def edges_of(retail, feed_in, flex):
@@ -67,11 +65,11 @@ def edges_of(retail, feed_in, flex):
     return [e for e in edges if e[1] > 0]
 
 
-def make_order(retail, feed_in, need_mwh, deviation_mwh, flex=(), max_buy_mwh=0, max_sell_mwh=0, local=0):
+def make_order(retail, feed_in, need_mwh, deviation_mwh, flex=(), max_buy_mwh=0, max_sell_mwh=0, local=0, tails=LAPLACE):
     """The order for one slot: (buy, sell), each a tuple of (price_ucr_per_kwh, energy_mwh).
 
-    `need_mwh` is forecast consumption - generation without the flexible devices, `deviation_mwh` its mean absolute error.
-    Buy limits fall strictly, sell limits rise strictly and lie above them, all within [feed_in, retail]; at most 8 steps and
+    `need_mwh` is forecast consumption - generation without the flexible devices, `deviation_mwh` its mean absolute error and
+    `tails` its distribution (Forecast.tails). Buy limits fall strictly, sell limits rise strictly and lie above them, all within [feed_in, retail]; at most 8 steps and
     `max_buy_mwh`, `max_sell_mwh` (fuse, credit, what the house can have) a side. `local` is what a kWh that stays in the
     street costs beside its price (fee and losses, ucr): the buyer bears it up to retail, the seller only beyond that.
     """
@@ -80,13 +78,13 @@ def make_order(retail, feed_in, need_mwh, deviation_mwh, flex=(), max_buy_mwh=0,
     edges = edges_of(retail, feed_in, flex)
     cuts = {-max_sell_mwh, 0, max_buy_mwh}
     for y, _ in edges:
-        for z in _CUTS:
+        for z in AT:
             cuts.add(min(max(need_mwh + y + z * deviation_mwh // 8, -max_sell_mwh), max_buy_mwh))
     cuts = sorted(cuts)
     buy, sell = [], []
     for i in range(len(cuts) - 1):
         low, high = cuts[i], cuts[i + 1]
-        value = marginal_value((low + high) // 2, need_mwh, deviation_mwh, feed_in, edges)
+        value = marginal_value((low + high) // 2, need_mwh, deviation_mwh, feed_in, edges, tails)
         if low >= 0:
             if value < retail:
                 value -= local
@@ -108,7 +106,7 @@ def _few(steps):
         at, least = 0, None
         for i in range(len(steps) - 1):
             (p, e), (q, f) = steps[i], steps[i + 1]
-            loss = -1 if p == q else (p - q) * (p - q) // _ONE * (e * f // (e + f))
+            loss = -1 if p == q else (p - q) * (p - q) // ALWAYS * (e * f // (e + f))
             if least is None or loss < least:
                 at, least = i, loss
         if least >= 0 and len(steps) <= MAX_STEPS:

@@ -10,6 +10,9 @@ from micropython import const
 from prosumer.errors import Reject
 
 _HOUR_S = const(3600)
+SPREAD=2
+MARGIN=16
+COLD=1
 # Where stored energy is surely, likely, even odds, hardly, not needed before the next sun: probability in 1/16 between
 # cuts in 1/16 of the spread (quantiles 7/8, 5/8, 3/8, 1/8 of a Laplace error).
 _NEEDED = (16, 12, 8, 4, 0)
@@ -74,14 +77,14 @@ class Battery:
             flow += abs(need)
             empties, fills = self.reserve_mwh - stored_mwh - path, self.capacity_mwh - stored_mwh - path
             if empties >= high:
-                return high, flow // 4, slots
+                return high, flow * SPREAD // 4, slots
             if fills <= low:
-                return low, flow // 4, slots
+                return low, flow * SPREAD // 4, slots
             low, high = max(low, empties), min(high, fills)
             slots += 1
         # Undecided after a day: it goes on as the day's balance goes, as far as that stands out of the doubt.
-        lean = _clip(path * (high - low) // max(flow // 4, 1), low - high, high - low)
-        return (low + high - lean) // 2, flow // 4, slots
+        lean = _clip(path * (high - low) // max(flow * SPREAD // 4, 1), low - high, high - low)
+        return (low + high - lean) // 2, flow * SPREAD // 4, slots
 
     def steps(self, stored_mwh, outlook, slot_s, retail, feed_in, prices=()):
         """Steps for the order of a slot that begins with `stored_mwh`; `outlook` and `prices` are of the slots after it.
@@ -90,13 +93,18 @@ class Battery:
         """
         give, take = self.limits_mw(stored_mwh, slot_s)
         give, take = -(give * slot_s // _HOUR_S), take * slot_s // _HOUR_S
-        shift, spread, slots = self.turning_point(stored_mwh, outlook, slot_s) if outlook else (0, 0, 0)
+        shift, spread, slots = self.turning_point(stored_mwh, outlook, slot_s) if outlook else (self.capacity_mwh, 0, 0) if COLD else (0,0,0)
         efficiency = self.efficiency
-        margin = (retail - feed_in) // 16       # at the cheapest price itself rather store than sell
+        margin = (retail - feed_in) // MARGIN       # at the cheapest price itself rather store than sell
         n = (self.capacity_mwh - stored_mwh) * 1000 // efficiency * _HOUR_S // (self.power_mw * slot_s) + 1
         # what room costs when the battery fills; and no more than it can still be had for before the energy is needed
         cheap = _clip(_nth(prices, n), feed_in, retail) if n <= len(prices) else feed_in
-        most = _clip(_nth(prices[:slots], n), feed_in, retail) + margin if n <= min(slots, len(prices)) else retail
+        before = sorted(prices[:slots])
+        most = before[n - 1] + margin if n <= len(before) else (retail+feed_in)//2 if COLD and not outlook else retail
+        # what is not needed at home can still be sold in the evening, before the battery fills
+        n = max(0, stored_mwh - self.reserve_mwh) * efficiency // 1000 * _HOUR_S // (self.power_mw * slot_s) + 1
+        if n <= len(before):
+            cheap = max(cheap, min(before[-n], retail) * efficiency // 1000 * efficiency // 1000 - margin)
         steps = []
         edges = [shift + spread * cut // 16 for cut in _CUTS] + [self.capacity_mwh]
         begin = -self.capacity_mwh

@@ -1,0 +1,1 @@
+"""One module a sub-command: `add_parser(subparsers)` registers it, `run(args)` returns the exit code."""

@@ -1,0 +1,47 @@
+"""The grid operator's side: a key, the signed genesis of a feeder, signed capacity envelopes."""
+import hashlib
+import struct
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+_TAG = b"prosumer/genesis/v1\0"
+_ENVELOPE_TAG = b"prosumer/envelope/v1\0"
+ROLE_GENERATES = 1
+DELTA_MS = 2000       # bound on the network's delay that the agreement's timers use
+LOSS_PER_MILLE = 20   # of what is traded inside the street, where no feeder-head meter says better
+PENALTY_UCR = 10_000  # for an order that was sealed and is not shown
+
+
+class Operator:
+    """Holds the operator's key. Nothing here takes part in clearing, signing readings or agreeing."""
+
+    def __init__(self, seed=None):
+        self._key = Ed25519PrivateKey.from_private_bytes(seed) if seed else Ed25519PrivateKey.generate()
+        self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    def genesis(self, street, keys, start_s):
+        """Signed genesis record (bytes). `keys`: {home name: 32-byte public key}; members are numbered as the homes stand."""
+        tariff, slot_s = street.tariff, street.slot_minutes * 60
+        limits = [_mwh(kw, slot_s) for kw in (street.feeder.import_limit_kw, street.feeder.export_limit_kw)]
+        body = struct.pack(">BIHHIIIIIHIII32s", 10, start_s, slot_s, DELTA_MS, tariff.retail_ucr_per_kwh,
+                           tariff.feed_in_ucr_per_kwh, 0, 4 * tariff.retail_ucr_per_kwh, tariff.local_fee_ucr_per_kwh,
+                           LOSS_PER_MILLE, PENALTY_UCR, *limits, self.public)
+        name = street.name.encode()[:255]
+        body += bytes([len(name)]) + name + bytes([len(street.homes)])
+        for home in street.homes:
+            body += keys[home.name] + bytes([ROLE_GENERATES if home.pv_kwp else 0, min(home.fuse_a, 255), 1])
+        return body + self._key.sign(_TAG + body)
+
+    def envelope(self, feeder_id, first_slot, last_slot, import_limit_mwh, export_limit_mwh):
+        body = struct.pack(">BIIII", 4, first_slot, last_slot, import_limit_mwh, export_limit_mwh)
+        return body + self._key.sign(_ENVELOPE_TAG + feeder_id + body)
+
+
+def feeder_id(genesis):
+    """8 bytes that stand under every signature on this feeder."""
+    return hashlib.sha256(_TAG + genesis[:-64]).digest()[:8]
+
+
+def _mwh(kilowatts, slot_s):
+    return round(kilowatts * 1e6) * slot_s // 3600

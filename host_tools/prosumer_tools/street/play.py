@@ -1,0 +1,193 @@
+"""Flash, boot, enrol and play a street of emulated meters, and record what they agree on.
+
+The host plays the world around the meters (plant, weather service, grid operator, time); it takes no part in
+clearing, signing readings or agreeing.
+"""
+import asyncio
+import hashlib
+import json
+import re
+import struct
+import sys
+import time
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+
+from prosumer_tools import image
+from prosumer_tools.emulator.supervisor import Supervisor
+from prosumer_tools.street import genesis as operators
+from prosumer_tools.street.recorder import Recorder
+from prosumer_tools.street.source import House
+
+_BEFORE_S = 60    # the meters are up this long before the first slot
+_ENROL_S = 60     # wall time an enrolment may take
+_RING_ENTRY = 146 + 8
+
+
+class PlayError(Exception):
+    """The street cannot be played; the text says why."""
+
+
+class Street:
+    """One run of a street into the folder `out`. `say(text)`: progress before the first slot."""
+
+    def __init__(self, street, profiles, out, slots=None, speed=0, broker="amqtt", port=0, window_ms=None, say=print):
+        self.street, self.profiles, self.out, self.say = street, profiles, Path(out), say
+        self.slot_s = street.slot_minutes * 60
+        whole = (profiles.end_s - profiles.start_s) // self.slot_s
+        self.slots = min(slots or whole, whole)
+        if self.slots < 1:
+            raise PlayError(f"the profiles are shorter than one slot of {street.slot_minutes} minutes")
+        self.speed, self.broker_kind, self.port = speed, broker, port
+        self.houses = {h.name: House(h, profiles, street.seed, window_ms) for h in street.homes}
+        self.operator = operators.Operator()
+        self.events = []          # (slot, import_limit_kw, export_limit_kw, slots): demand response
+        self.recorder = None
+        self.on_ready = lambda run: None
+        self.faults = []          # (now_ms, function(run)): what tests and the soak do to the street
+
+    async def run(self):
+        """Play it to the end; returns the folder. Raises PlayError, BrokerError, ImageError with a reason."""
+        began = time.monotonic()
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.say("building the firmware image")
+        built = image.build_image()
+        start_ms = (self.profiles.start_s - _BEFORE_S) * 1000
+        async with Supervisor(self.out / "emulator", built.path, start_ms, speed=0, broker=self.broker_kind, port=self.port) as self.supervisor:
+            sup = self.supervisor
+            sup.sample_source = lambda device, now: self.houses[device.name].samples(now)
+            sup.plant_state = lambda device, now: self.houses[device.name].state(now)
+            sup.on_actuator = lambda device, name_id, mw, now: self.houses[device.name].actuate(name_id, mw, now)
+            self.genesis = await self._enrol()
+            self._listen()
+            for when_ms, fault in self.faults:
+                sup.at(when_ms, lambda fault=fault: fault(self))
+            self.say("the street trades")
+            self.on_ready(self)
+            sup.speed = self.speed
+            ready = time.monotonic()
+            await sup.run((self.profiles.start_s + (self.slots + 1) * self.slot_s) * 1000)
+            self.played_s = time.monotonic() - ready
+            self.stored_mwh = {n: h.state(sup.now_ms)[0] for n, h in self.houses.items()}
+            figures = {name: device.counters() for name, device in sup.devices.items()}
+            lost = sup.clock.lost
+            await asyncio.sleep(0.2)  # the recorder's last messages
+            self.client.loop_stop()
+            self.client.disconnect()
+        self._keep(built, figures, lost, began)
+        return self.out
+
+    # -- before the first slot
+
+    async def _enrol(self):
+        """First boot makes the keys; the operator signs a genesis over them; real mpremote brings it to every meter."""
+        sup, names = self.supervisor, [h.name for h in self.street.homes]
+        for i, name in enumerate(names):
+            sup.add(name, hashlib.sha256(f"{self.street.seed}/{name}".encode()).digest()[:6], front_end=self.houses[name].front_end)
+        self.say(f"{len(names)} meters boot and make their keys")
+        sup.boot()
+        keys = dict(zip(names, await asyncio.gather(*[self._key(n) for n in names])))
+        record = self.operator.genesis(self.street, keys, self.profiles.start_s)
+        (self.out / "genesis.bin").write_bytes(record)
+        self.feeder_id = operators.feeder_id(record)
+        self.say("enrolling them over their serial ports (mpremote)")
+        gate = asyncio.Semaphore(4)
+        await asyncio.gather(*[self._provision(n, gate) for n in names])
+        return record
+
+    async def _key(self, name):
+        deadline = time.monotonic() + _ENROL_S
+        log = self.supervisor.devices[name].console.log_path
+        while time.monotonic() < deadline:
+            found = re.search(r"meter ([0-9a-f]{64})", log.read_text(errors="replace")) if log.exists() else None
+            if found:
+                return bytes.fromhex(found.group(1))
+            await asyncio.sleep(0.05)
+        raise PlayError(f"{name} did not show its key within {_ENROL_S} s; its console: {log}")
+
+    async def _provision(self, name, gate):
+        folder = self.supervisor.devices[name].folder
+        config = folder / "config.json"
+        config.write_text(json.dumps({
+            "name": name, "channels": self.houses[name].channels, "devices": self.houses[name].devices(),
+            "broker": {"host": self.supervisor.broker.host, "port": self.supervisor.broker.port}}))
+        async with gate:
+            await mpremote(self.supervisor.devices[name].console.path, "fs", "cp", str(config), ":/config.json",
+                           "+", "fs", "cp", str(self.out / "genesis.bin"), ":/genesis.bin", "+", "reset")
+
+    def _listen(self):
+        loop = asyncio.get_running_loop()
+        self.recorder = Recorder(self.out, self.feeder_id, len(self.street.homes))
+        broker = self.supervisor.broker
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="recorder")
+        self.client.on_connect = lambda c, *_: (c.subscribe(f"p/{self.feeder_id.hex()}/#", 1), c.subscribe("prosumer/+/state", 0))
+        self.client.on_message = lambda c, u, m: loop.call_soon_threadsafe(self.recorder.take, m.topic, m.payload)
+        self.client.connect(broker.host, broker.port)
+        self.client.loop_start()
+        weather = self.profiles.weather
+        if weather:
+            self._publish("weather", json.dumps({"start_s": weather.start_s + 1800, "irradiance": [h[0] for h in weather.hours]}).encode())
+        feeder = self.street.feeder
+        self._envelope(0, self.slots + 2, feeder.import_limit_kw, feeder.export_limit_kw)
+        for slot, import_kw, export_kw, count in self.events:
+            self._at_slot(slot - 1, lambda s=slot, i=import_kw, e=export_kw, n=count: self._envelope(s, s + n - 1, i, e))
+            self._at_slot(slot + count - 1, lambda s=slot + count: self._envelope(s, self.slots + 2, feeder.import_limit_kw, feeder.export_limit_kw))
+
+    def _at_slot(self, slot, function):
+        self.supervisor.at((self.profiles.start_s + slot * self.slot_s) * 1000 + 1, function)
+
+    def _envelope(self, first, last, import_kw, export_kw):
+        mwh = [round(kw * 1e6) * self.slot_s // 3600 for kw in (import_kw, export_kw)]
+        self._publish("envelope", self.operator.envelope(self.feeder_id, first, last, *mwh))
+
+    def _publish(self, kind, payload):
+        self.supervisor.host_published(1)
+        self.client.publish(f"p/{self.feeder_id.hex()}/{kind}/255", payload, qos=1, retain=True).wait_for_publish(5)
+
+    # -- after the last slot
+
+    def _keep(self, built, figures, lost, began):
+        for name in self.houses:
+            headers = ring_headers(self.out / "emulator" / "devices" / name / "flash.bin")
+            (self.out / "records" / f"meter-{name}.bin").write_bytes(struct.pack(">I", len(headers)) + b"".join(headers))
+        self.recorder.write_manifest()
+        homes = [{"name": h.name, "member": i, "kind": h.kind, "pv_kwp": h.pv_kwp, "battery_kwh": h.battery.capacity_kwh if h.battery else 0,
+                  "ev": bool(h.ev), "stored_mwh": self.stored_mwh[h.name]} for i, h in enumerate(self.street.homes)]
+        (self.out / "run.json").write_text(json.dumps({
+            "street": self.street.name, "slot_minutes": self.street.slot_minutes, "slots": self.slots, "start_s": self.profiles.start_s,
+            "utc_offset_s": self.profiles.utc_offset_s, "homes": homes, "wall_s": round(time.monotonic() - began, 1),
+            "played_s": round(self.played_s, 1), "messages": self.recorder.messages, "message_bytes": self.recorder.bytes,
+            "lost_clock": lost, "devices": figures, "states": self.recorder.states, "mpy_bytes": built.packages}, indent=1))
+
+
+def ring_headers(flash_path):
+    """The header ring a meter keeps in its own flash, oldest first (146 bytes each)."""
+    fs = image.filesystem(flash_path.read_bytes())
+    out = []
+    try:
+        names = sorted(fs.listdir("/data/headers"))
+    except Exception:
+        return out
+    for name in names:
+        if re.fullmatch(r"[0-9a-f]{8}", name):
+            with fs.open(f"/data/headers/{name}", "rb") as f:
+                data = f.read()
+            out += [data[i:i + 146] for i in range(0, len(data) - _RING_ENTRY + 1, _RING_ENTRY)]
+    return out
+
+
+async def mpremote(port, *command):
+    """Run the real mpremote; PlayError with its last line if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mpremote", "connect", port, "resume", *command, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), _ENROL_S)
+    except (asyncio.TimeoutError, asyncio.CancelledError):
+        process.kill()
+        raise PlayError(f"mpremote did not come back from {port}") from None
+    if process.returncode:
+        lines = output.decode(errors="replace").strip().splitlines()
+        raise PlayError(f"mpremote on {port}: {lines[-1] if lines else 'failed'}")
+    return output.decode(errors="replace")
