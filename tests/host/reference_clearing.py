@@ -1,11 +1,14 @@
 """The clearing worked out a second time, by other means, so that the firmware's can be held against it.
 
-`welfare_by_lp` asks SciPy's HiGHS for the optimum of the linear program in DESIGN terms. `by_exhaustion` tries every
-pair of totals (bought, sold) and every price of a small book and takes the best by the words of the definition; it
-knows nothing of breakpoints or bisection. Books are as in `prosumer clear`.
+`welfare_by_lp` asks SciPy's HiGHS for the optimum of the linear program as designed. `by_exhaustion` tries every pair
+of totals (bought, sold) and every price of a small book and takes the best by the words of the definition; it knows
+nothing of bisection. `by_vertices` does the same for books of any size, trying only the totals at which
+an optimum can lie: the objective is linear between the ends of steps, so lines through those and through the limits
+of the grid cross at every candidate. Books and results are as in `prosumer clear`.
 """
 from fractions import Fraction
 from hashlib import sha256
+from itertools import accumulate, product
 
 import numpy as np
 from scipy.optimize import linprog
@@ -99,33 +102,26 @@ def _shares(book, side, price, total, seed):
     return shares
 
 
-def by_exhaustion(book):
-    """The whole result of a small book (a few dozen mWh and ucr) by trying everything."""
+def _result(book, totals, prices):
+    """The result of a book, tried over pairs of totals and over prices (both must hold the right ones)."""
     retail, feed_in, import_limit, export_limit = terms(book)
     buy, sell = sorted(steps_of(book, "buy"), reverse=True), sorted(steps_of(book, "sell"))
-    best = None
-    for bought in range(sum(e for _, e, _ in buy) + 1):
-        for sold in range(sum(e for _, e, _ in sell) + 1):
-            net = bought - sold
-            if not -export_limit <= net <= import_limit:
-                continue
-            welfare = (_best_first(buy, bought) - _best_first(sell, sold)
-                       - retail * max(net, 0) + feed_in * max(-net, 0))
-            rank = welfare, min(bought, sold), bought, max(-net, 0)
-            if best is None or rank > best[0]:
-                best = rank, bought, sold
-    _, bought, sold = best
+    value = {bought: _best_first(buy, bought) for bought in {t[0] for t in totals}}
+    cost = {sold: _best_first(sell, sold) for sold in {t[1] for t in totals}}
+    allowed = [(b, s) for b, s in totals if -export_limit <= b - s <= import_limit]
+    bought, sold = max(allowed, key=lambda t: (
+        value[t[0]] - cost[t[1]] - retail * max(t[0] - t[1], 0) + feed_in * max(t[1] - t[0], 0),
+        min(t), t[0], max(t[1] - t[0], 0)))
 
-    ceiling = max([retail] + [p for p, _, _ in buy + sell]) + 5
-    content = [p for p in range(ceiling + 1) if supports(book, p, bought, sold)]
-    low, high = content[0], content[-1]
-    assert content == list(range(low, high + 1))
-    if low == 0 and not buy and not export_limit:  # nothing bounds it from below
+    content = [p for p in prices if supports(book, p, bought, sold)]
+    low, high = min(content), max(content)
+    if supports(book, -1, bought, sold):  # nothing bounds it from below
         low = min(feed_in, high)
-    if high == ceiling:
+    if supports(book, 1 << 40, bought, sold):
         high = max(retail, low)
-    inside = [p for p in range(low, high + 1) if feed_in <= p <= retail]
-    price = (inside[0] + inside[-1]) // 2 if inside else (low + high) // 2
+    if low <= retail and high >= feed_in:
+        low, high = max(low, feed_in), min(high, retail)
+    price = (low + high) // 2
 
     seed = bytes.fromhex(book.get("seed", ""))
     bought_by, sold_by = _shares(book, "buy", price, bought, seed), _shares(book, "sell", price, sold, seed)
@@ -134,3 +130,23 @@ def by_exhaustion(book):
             "congestion_ucr_per_kwh": max(0, price - retail, feed_in - price), "volume_mwh": volume,
             "import_mwh": bought - volume, "export_mwh": sold - volume,
             "fills": [{"member": m, "bought_mwh": bought_by[m], "sold_mwh": sold_by[m]} for m in sorted(bought_by)]}
+
+
+def by_exhaustion(book):
+    """The whole result of a small book (a few dozen mWh and ucr) by trying everything."""
+    buy, sell = steps_of(book, "buy"), steps_of(book, "sell")
+    totals = list(product(range(sum(e for _, e, _ in buy) + 1), range(sum(e for _, e, _ in sell) + 1)))
+    return _result(book, totals, range(max([terms(book)[0]] + [p for p, _, _ in buy + sell]) + 2))
+
+
+def by_vertices(book):
+    """The whole result of any book, by the vertices of its totals and the prices that stand in it."""
+    retail, feed_in, import_limit, export_limit = terms(book)
+    buy, sell = sorted(steps_of(book, "buy"), reverse=True), sorted(steps_of(book, "sell"))
+    bought = [0, *accumulate(e for _, e, _ in buy)]
+    sold = [0, *accumulate(e for _, e, _ in sell)]
+    totals = set(product(bought, sold))
+    for net in (0, import_limit, -export_limit):
+        totals |= {(b, b - net) for b in bought if 0 <= b - net <= sold[-1]}
+        totals |= {(s + net, s) for s in sold if 0 <= s + net <= bought[-1]}
+    return _result(book, sorted(totals), {retail, feed_in, *(p for p, _, _ in buy + sell)})

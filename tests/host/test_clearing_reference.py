@@ -5,7 +5,7 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference_clearing import by_exhaustion, supports, terms, welfare_by_lp, welfare_of
+from reference_clearing import by_exhaustion, by_vertices, supports, terms, welfare_by_lp, welfare_of
 
 from prosumer_tools.commands.clear import SCRIPT, book_line, result_of
 from prosumer_tools.unixport import FirmwareSession
@@ -50,6 +50,18 @@ WIDE = books(top_price=1_000_000, top_energy=40_000_000, members=12, steps=8)
 @given(book=SMALL)
 def test_small_books_come_out_as_by_trying_everything(clear, book):
     assert clear(book) == by_exhaustion(book)
+
+
+@FAST
+@given(book=SMALL)
+def test_the_two_references_agree(book):
+    assert by_vertices(book) == by_exhaustion(book)
+
+
+@FAST
+@given(book=WIDE)
+def test_books_of_any_size_come_out_as_by_vertices(clear, book):
+    assert clear(book) == by_vertices(book)
 
 
 @FAST
