@@ -3,7 +3,7 @@ import math
 from array import array
 
 from prosumer.errors import Reject
-from prosumer.metering import meter as m
+from prosumer.metering import channel as m
 from prosumer.metering.calibration import Calibration
 from prosumer.metering.meter import Meter
 

@@ -19,7 +19,7 @@ MAX_FRAMES = const(32767)  # of one group: 32767 * 0xFFFF < 2^31
 
 # Words of a channel's sums: sum I, clipped samples, then low and high word of I*I, V[n]*I, V[n-1]*I, V[n-q]*I
 WORDS = const(10)
-BIAS = const(1 << 24)  # keeps the filter's value positive in memory: 127 * 32768 < 2^24
+BIAS = const(1 << 24)  # keeps the filter's value positive in memory: 511 * 32768 < 2^24
 
 
 @micropython.viper

@@ -16,65 +16,23 @@ from micropython import const
 
 from prosumer.errors import Reject
 from prosumer.metering import kernel
-from prosumer.metering.calibration import CLASSES, CLASS_PPM
-from prosumer.metering.quantities import active_reactive, isqrt, step_angle
-
-# Quality flags of a reading
-MISSING = 1  # cycles are missing
-CLIPPED = 2  # samples at the converter's limit
-NO_VOLTAGE = 4  # no voltage to refer to: no power is known
-UNCALIBRATED = 8  # the board's nominal numbers only
-REVERSED = 16  # the clamp reads backwards, or the house would feed itself
-FREQUENCY = 32  # outside 45-65 Hz
-CLAMP = 64  # no signal of a clamp at all: stuck, or pulled out
-GAP = 128  # more than one cycle in a hundred is missing
-FAULTS = CLIPPED | NO_VOLTAGE | REVERSED | FREQUENCY | CLAMP | GAP  # settlement's rule for missing readings holds
-
-ROLES = ("grid", "pv", "battery", "ev", "load")
+from prosumer.metering.calibration import CLASSES
+from prosumer.metering.channel import (CLAMP, FREQUENCY, GAP, MISSING, NO_VOLTAGE, REVERSED, ROLES, UNCALIBRATED, ZERO, Channel)
+from prosumer.metering.quantities import active_reactive, isqrt, nearest, step_angle
 
 _UNIT = const(4096)  # parts of a frame
-_ZERO = array("i", [0] * kernel.WORDS)
-NWMS_PER_MWH = 3600000000000  # 1 mWh = 3.6e12 nanowatt-milliseconds
-
-
-class _Channel:
-    """One voltage or current: where it lies in the frame, its sums, its energy since the interval was opened."""
-
-    def __init__(self, spec, geometry):
-        self.name = spec[0]
-        self.role = spec[1]
-        self.geometry = geometry
-        self.sums, self.edge, self.edge0 = [array("i", _ZERO) for _ in range(3)]
-        self.power_nw = self.reactive_nw = self.level = 0  # level: mV or mA of the last group
-        self.kept_import = self.kept_export = 0  # nW*ms below a mWh
-        self.reset()
-
-    def reset(self):
-        self.imported = self.exported = self.reactive = 0  # nW*ms
-        self.squares = self.variance = self.groups = self.p_sum = self.p_squares = self.p_most = self.flags = 0
-
-    def sum(self, word, w1, w0):
-        """Sum of products whose low word is `word`, in 1/_UNIT, with the shares of the two border samples."""
-        s, e, f = self.sums, self.edge, self.edge0
-        return (((s[word + 1] << 16) + s[word]) * _UNIT + ((e[word + 1] << 16) + e[word]) * w1
-                - ((f[word + 1] << 16) + f[word]) * w0)
-
-    def moments(self, w1, w0, length):
-        """Sum of the samples, and sum of the squares about their mean."""
-        total = self.sums[0] * _UNIT + self.edge[0] * w1 - self.edge0[0] * w0
-        if self.sums[1]:
-            self.flags |= CLIPPED
-        return total, self.sum(2, w1, w0) - total * total // length
 
 
 class Meter:
     """`channels`: ((name, role[, phase]), …) in the order of the frame, voltages (role "voltage") first.
 
-    `calibration` has one entry for each. group_cycles: 10 for a meter, fewer where intervals are short."""
+    `calibration` has one entry for each. group_cycles: 10 for a meter, fewer where intervals are short. rate_mhz: the exact
+    rate in millihertz, where the converter's clock is known better."""
 
-    def __init__(self, channels, rate_hz, calibration, nominal_hz=50, group_cycles=10):
+    def __init__(self, channels, rate_hz, calibration, nominal_hz=50, group_cycles=10, rate_mhz=0):
         self.calibration = calibration
         self.rate_hz = rate_hz
+        self._rate = rate = rate_mhz or 1000 * rate_hz  # mHz
         self.frequency_mhz = 0
         self._nominal = nominal_hz
         self._group = group_cycles
@@ -84,7 +42,7 @@ class Meter:
             raise Reject("calibration-channels")
         self._quarter = quarter = (rate_hz + 2 * nominal_hz) // (4 * nominal_hz)
         self._length = length = rate_hz // (5 * nominal_hz) | 1  # of the moving sum: a zero at the 5th harmonic
-        if length > 127 or rate_hz < 16 * nominal_hz:
+        if length > 511 or rate_hz < 16 * nominal_hz:
             raise Reject("sample-rate")
         delay = length // 2 + 1  # the sums follow at the distance that the middle of the moving sum lies behind
         self._volts = []
@@ -95,7 +53,7 @@ class Meter:
             if k < phases:
                 entry = calibration.voltages[k]
                 dv = di = 0
-                channel = _Channel(c, array("i", [width, k, delay * width, k, delay * width, 0, entry["clip"]]))
+                channel = Channel(c, array("i", [width, k, delay * width, k, delay * width, 0, entry["clip"]]))
                 self._volts.append(channel)
                 continue
             if c[1] not in ROLES:
@@ -107,7 +65,7 @@ class Meter:
             dv, di = (0, whole) if whole >= 0 else (-whole, 0)
             most = max(most, dv + quarter, di)
             phase = c[2] if len(c) > 2 else index % phases
-            channel = _Channel(c, array("i", [width, phase, (delay + dv) * width, k, (delay + di) * width, quarter * width,
+            channel = Channel(c, array("i", [width, phase, (delay + dv) * width, k, (delay + di) * width, quarter * width,
                                               entry["clip"]]))
             channel.phase = phase
             channel.whole = whole
@@ -119,19 +77,20 @@ class Meter:
         self._join = bytearray(2 * self._history * self._frame)
         self._detector = array("i", [0] * 6)
         self._cross = array("i", [width, 0, length * width])
+        self._rest = 0  # frames that belong to no cycle: needed to find the first one, and what is left of lost ones
         self._begin_interval()
         self._restart()
 
     def _begin_interval(self):
         self._length_all = self._cycles_all = self._estimated = self._ms = 0
-        self._lost = self._rest = 0  # frames that were lost, frames that were needed to find the first cycle
+        self._lost = 0  # frames
         self.flags = 0 if self.calibration.state != "nominal" else UNCALIBRATED
 
     def _lag(self, index, current_ma):
         """How much earlier the current seems to be than the voltage, in frames * 2^30."""
-        lag = (self.calibration.currents[index]["skew_ns"] * self.rate_hz << 30) // 1000000000
+        lag = (self.calibration.currents[index]["skew_ns"] * self._rate << 30) // 1000000000000
         mhz = self.frequency_mhz or self._nominal * 1000
-        return lag + (self.calibration.phase_mdeg(index, current_ma) * self.rate_hz << 30) // (360 * mhz)
+        return lag + (self.calibration.phase_mdeg(index, current_ma) * self._rate << 30) // (360000 * mhz)
 
     # -- samples ----------------------------------------------------------------------------------------
 
@@ -168,6 +127,11 @@ class Meter:
         """The front end lost this many frames: with the group they belong to they count as missing."""
         self._lost += frames + self._frames
         self.flags |= MISSING
+        self._restart()
+
+    def finish(self):
+        """The stream ends here: what is not a whole group counts as missing."""
+        self._rest += self._frames
         self._restart()
 
     def _restart(self):
@@ -213,7 +177,7 @@ class Meter:
         """Sums of voltage k without delays."""
         g = array("i", self._volts[k].geometry)
         g[2] = g[4] = 0
-        s = array("i", _ZERO)
+        s = array("i", ZERO)
         kernel.add_pair(buf, g, s, start, end)
         return s
 
@@ -272,7 +236,7 @@ class Meter:
         """The one sample at the border: the last of this group if the border lies before its middle, else the next."""
         j = n - 1 if weight < 0 else n
         for c in self._all:
-            c.edge[:] = _ZERO
+            c.edge[:] = ZERO
             kernel.add_pair(buf, c.geometry, c.edge, j, j + 1)
 
     def _swap(self, weight):
@@ -280,7 +244,7 @@ class Meter:
         self._weight0 = weight
         for c in self._all:
             c.edge, c.edge0 = c.edge0, c.edge
-            c.sums[:] = _ZERO
+            c.sums[:] = ZERO
 
     # -- groups -----------------------------------------------------------------------------------------
 
@@ -289,7 +253,7 @@ class Meter:
         cycles = self._cycles
         length = self._frames * _UNIT + w1 - w0  # in 1/_UNIT frames, as all sums below
         theta = step_angle(cycles, length, _UNIT)
-        self.frequency_mhz = mhz = (cycles * self.rate_hz * 1000 * _UNIT + length // 2) // length
+        self.frequency_mhz = mhz = (cycles * self._rate * _UNIT + length // 2) // length
         if not 45000 <= mhz <= 65000:
             self.flags |= FREQUENCY
         self._length_all += length
@@ -309,7 +273,7 @@ class Meter:
             self.flags |= c.flags
         self._level(totals[self._cross[1]], length)
         # the time of the group in ms as a fraction, or what the window stands for
-        span, per = (covers_ms, 1) if covers_ms else (length * 1000, _UNIT * self.rate_hz)
+        span, per = (covers_ms, 1) if covers_ms else (length * 1000000, _UNIT * self._rate)
         for k in range(len(self.clamps)):
             c = self.clamps[k]
             self._power(k, c, totals[c.phase], length, theta, w1, w0, span, per)
@@ -330,20 +294,20 @@ class Meter:
         x = (c.whole << 30) - self._lag(k, c.level)
         p, q = active_reactive(c.sum(4, w1, w0) - dc, c.sum(6, w1, w0) - dc, c.sum(8, w1, w0) - dc, theta, x, self._quarter)
         scale = volts["gain_nv"] * gain  # counts^2 → 1e-18 W
-        p = _nearest(p * scale, length * 1000000000) - entry["offset_mw"] * 1000000
-        q = _nearest(q * scale, length * 1000000000)
+        p = nearest(p * scale, length * 1000000000) - entry["offset_mw"] * 1000000
+        q = nearest(q * scale, length * 1000000000)
         least = entry["no_load_mw"] * 1000000
         if abs(p) < least:
             p = 0
         if abs(q) < least:
             q = 0
         c.power_nw, c.reactive_nw = p, q
-        e = _nearest(p * span, per)
+        e = nearest(p * span, per)
         if e >= 0:
             c.imported += e
         else:
             c.exported -= e
-        c.reactive += _nearest(q * span, per)
+        c.reactive += nearest(q * span, per)
         mw = p // 1000000
         c.groups += 1
         c.p_sum += mw
@@ -375,55 +339,30 @@ class Meter:
         cycles_processed were measured, cycles_estimated lay between windows, cycles_missing were neither (and their energy
         is not estimated). flags: those of the voltage and of all clamps together."""
         n = self._length_all
-        rate = self.rate_hz
-        mhz = (self._cycles_all * rate * 1000 * _UNIT + n // 2) // n if n else 0
-        lost = self._lost * (mhz or self._nominal * 1000) // (rate * 1000)
-        missing = (self._lost + self._rest) * (mhz or self._nominal * 1000) // (rate * 1000)
+        rate = self._rate
+        mhz = (self._cycles_all * rate * _UNIT + n // 2) // n if n else 0
+        hz = mhz or self._nominal * 1000
+        lost = (2 * self._lost * hz + rate) // (2 * rate)
         if lost * 100 > lost + self._cycles_all + self._estimated:
             self.flags |= GAP
-        # covered time as a fraction in ms: exact, where a rounded one would shift the mean power
-        span, per = (self._ms, 1) if self._ms else (n * 1000, _UNIT * rate)
-        ms = span // per
+        # frames that are not yet half a cycle stay for the next interval
+        self._rest += self._lost
+        missing = (2 * self._rest * hz + rate) // (2 * rate)
+        self._rest -= missing * rate // hz
+        # covered time in ms as a fraction: exact, where a rounded one would shift the mean power
+        span, per = (self._ms, 1) if self._ms else (n * 1000000, _UNIT * rate)
         volts = [isqrt(c.squares // n) // 1000000 if n else 0 for c in self._volts]
         channels = {}
         flags = self.flags
         for c in self.clamps:
-            imported, rest_i = divmod(c.kept_import + c.imported, NWMS_PER_MWH)
-            exported, rest_e = divmod(c.kept_export + c.exported, NWMS_PER_MWH)
-            amps = isqrt(c.squares // n) // 1000000 if n else 0
-            power = _nearest((c.imported - c.exported) * per, span * 1000000)
-            apparent = volts[c.phase] * amps // 1000
-            channels[c.name] = {
-                "role": c.role, "import_mwh": imported, "export_mwh": exported, "uncertainty_mwh": self._uncertainty(c, ms),
-                "current_ma": amps, "active_power_mw": power, "reactive_power_mvar": _nearest(c.reactive * per, span * 1000000),
-                "apparent_power_mva": apparent, "power_factor_milli": max(-1000, min(1000, _nearest(power * 1000, apparent))),
-                "flags": c.flags | self.flags}
-            flags |= c.flags
-            c.reset()
-            c.kept_import, c.kept_export = rest_i, rest_e
+            channels[c.name] = r = c.reading(n, volts[c.phase], span, per, self._ms, self._lost * 1000000 // rate, self.calibration,
+                                             self.flags)
+            flags |= r["flags"]
         for c in self._volts:
             c.reset()
-        out = {"frequency_mhz": mhz, "voltage_mv": volts[0], "voltages_mv": volts, "covered_ms": ms,
+        out = {"frequency_mhz": mhz, "voltage_mv": volts[0], "voltages_mv": volts, "covered_ms": span // per,
                "cycles_processed": self._cycles_all, "cycles_estimated": self._estimated, "cycles_missing": missing,
                "flags": flags, "calibration": self.calibration.hash(), "accuracy": CLASSES.index(self.calibration.accuracy),
                "channels": channels}
         self._begin_interval()
         return out
-
-    def _uncertainty(self, c, ms):
-        """Expanded uncertainty (k = 2) of the interval's energy in mWh, rounded up.
-
-        The class's share of the energy; a tenth of a degree of the reactive energy; noise; for windows, the spread of
-        their powers; for lost time, the highest power that was seen."""
-        energy = (c.imported + c.exported) * CLASS_PPM[CLASSES.index(self.calibration.accuracy)] + abs(c.reactive) * 1745
-        variance = c.variance
-        n = c.groups
-        if self._ms and n:
-            spread = (c.p_squares - c.p_sum * c.p_sum // n) // (n - 1) if n > 1 else c.p_squares
-            variance += spread * ms * ms // n
-        lost_ms = self._lost * 1000 // self.rate_hz
-        return (energy // 1000000 + (2 * isqrt(variance) + lost_ms * c.p_most) * 1000000) // NWMS_PER_MWH + 1
-
-
-def _nearest(value, unit):
-    return (value + unit // 2) // unit if unit else 0

@@ -58,3 +58,8 @@ def active_reactive(r0, r1, rq, theta, x, quarter):
     p = (a * r0 + b * r1) // one
     cos, sin = sin_cos((theta * ((quarter << 30) - x) >> 30) - _HALF_PI)  # cos(y) = -sin(y - pi/2), sin(y) = cos(y - pi/2)
     return p, ((rq << 30) + p * cos) // sin
+
+
+def nearest(value, unit):
+    """`value`/`unit` rounded to the nearest integer; 0 when there is no unit."""
+    return (value + unit // 2) // unit if unit else 0
