@@ -62,7 +62,8 @@ class Console:
         self._tail = b""
 
     def process_ended(self):
-        self._from_device()
+        while self._from_device():
+            pass
         self._pid = None
         self._to_device.clear()
         self._loop.remove_writer(self._inner)
@@ -99,18 +100,20 @@ class Console:
     # device → host
 
     def _from_device(self):
+        """Take what the device printed; False when there is nothing more."""
         if len(self._to_host) >= _PENDING_BYTES:
             if self._loop.time() - self._read_at < _UNREAD_S:
                 self._loop.remove_reader(self._inner)  # a slow reader holds the device up, as a UART would
                 self._loop.call_later(0.05, self._resume)
-                return
+                return False
             self._to_host.clear()
         try:
             data = os.read(self._inner, 4096)
         except (BlockingIOError, OSError):
-            return
+            return False
         self._show(data)
         self._follow(data)
+        return bool(data)
 
     def _resume(self):
         with contextlib.suppress(ValueError, OSError):

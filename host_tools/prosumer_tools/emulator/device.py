@@ -47,6 +47,7 @@ class Device:
         self.bus = None
         self.cut_after = 0  # pull the power in this flash operation of the next boot
         self.boots = self.waits = self.windows = self.resets = 0
+        self.fruitless_boots = 0  # since it last waited or reached its REPL
         self.busy_since = 0.0  # monotonic seconds
         self.sampled_ms = self.told_ms = 0  # virtual: last window taken, last time told
         self._process = None

@@ -21,8 +21,7 @@ from prosumer_tools.emulator.clock import Clock
 from prosumer_tools.emulator.device import Device, FrontEnd
 
 _TICK_S = 0.1  # at a limited speed time moves in steps of at most this, so that outsiders find the devices awake
-_CRASHES = 5  # in a row, each within _CRASH_S of its boot: the device is left off
-_CRASH_S = 5.0
+_FRUITLESS_BOOTS = 6
 
 
 class Supervisor:
@@ -53,7 +52,6 @@ class Supervisor:
         self._reached = asyncio.Event()
         self._error = None
         self._pace = None  # (wall, virtual) from which a limited speed is counted
-        self._crashes = {}
 
     async def __aenter__(self):
         self._loop = asyncio.get_running_loop()
@@ -98,6 +96,7 @@ class Supervisor:
     def boot(self, *names):
         """Give power to the named devices, or to all that are off."""
         for name in names or [n for n, d in self.devices.items() if d.state == "off"]:
+            self.devices[name].fruitless_boots = 0
             self._start(self.devices[name])
 
     def kill(self, name):
@@ -120,7 +119,10 @@ class Supervisor:
         self._soon()
 
     async def run(self, until_ms):
-        """Let the street live until virtual time `until_ms`; returns when it is reached. Errors of hooks are raised here."""
+        """Let the street live until virtual time `until_ms`; returns when it is reached and all that was due then is done.
+
+        Errors of hooks are raised here.
+        """
         self.until_ms = until_ms
         self._pace = (time.monotonic(), self.now_ms)
         self._reached.clear()
@@ -140,7 +142,7 @@ class Supervisor:
             self._timer.cancel()
             self._timer = None
         try:
-            while not self._awaited and self.now_ms < self.until_ms:
+            while not self._awaited:
                 wall = time.monotonic()
                 lost = self.clock.lost
                 next_ms, look_again_s = self.clock.look(wall)
@@ -150,6 +152,9 @@ class Supervisor:
                     self._timer = self._loop.call_later(look_again_s + 0.001, self._pump)
                     return
                 if next_ms is None and self.clock.busy():
+                    return
+                if self.now_ms >= self.until_ms:
+                    self._reached.set()
                     return
                 next_ms = min(next_ms or self.until_ms, self.until_ms, self._alarms[0][0] if self._alarms else self.until_ms)
                 if self.speed:
@@ -161,9 +166,6 @@ class Supervisor:
                 self._advance(max(next_ms, self.now_ms))
         except Exception as error:
             self._fail(error)
-            return
-        if self.now_ms >= self.until_ms and not self._awaited:
-            self._reached.set()
 
     def _advance(self, now_ms):
         self.clock.now_ms = now_ms
@@ -225,6 +227,7 @@ class Supervisor:
         kind, wall = packet[0], time.monotonic()
         if kind == bus.WAIT:
             device.waits += 1
+            device.fruitless_boots = 0
             self.clock.waits(device.name, *bus.parse_wait(packet), wall)
             if device.state != "repl":
                 device.state = "waiting"
@@ -246,11 +249,11 @@ class Supervisor:
             device.send(bus.hello(self.now_ms, device.front_end))
         elif kind == bus.REPL:
             device.state = "repl"
+            device.fruitless_boots = 0
             self.clock.release(device.name, wall)
             self.log.info("%s sits in its REPL", device.name)
         elif kind == bus.RESET:
-            device.resets += 1
-            self._restart(device)
+            self._reset(device)
         elif kind == bus.CUT:
             self.log.info("%s: the power was cut in a flash operation", device.name)
             self.kill(device.name)
@@ -264,29 +267,34 @@ class Supervisor:
         header = bus.window(frames, covers_ms)
         device.send(*((header, samples) if frames else (header,)))
 
-    def _restart(self, device, back_to_raw=False):
+    def _reset(self, device):
+        device.resets += 1
         self.clock.leave(device.name, time.monotonic())
         device.end()
-        self._start(device, back_to_raw)
+        self._boot_again(device)
 
     def _ended(self, device):
         """The process is gone by itself: soft reset, crash, or a kill from outside."""
-        raw, lived_s = device.console.raw_repl, time.monotonic() - device.booted_at
+        raw = device.console.raw_repl
         self.clock.leave(device.name, time.monotonic())
         code = device.collect()
         if code == 0:
             device.console.say(b"\r\nMPY: soft reboot\r\n")
-            self._start(device, back_to_raw=raw)
+            self._boot_again(device, back_to_raw=raw)
         elif code < 0:
             self.log.warning("%s was killed by signal %d and stays off", device.name, -code)
         else:
-            self._crashes[device.name] = self._crashes.get(device.name, 0) + 1 if lived_s < _CRASH_S else 1
-            if self._crashes[device.name] > _CRASHES:
-                self.log.error("%s crashed %d times in a row (exit code %d) and stays off; see %s", device.name, _CRASHES, code,
-                               device.console.log_path)
-                return
             self.log.warning("%s crashed (exit code %d) and boots again", device.name, code)
-            self._start(device)
+            self._boot_again(device)
+
+    def _boot_again(self, device, back_to_raw=False):
+        """A device that resets itself over and over before its first wait is left off: it would hold the clock for ever."""
+        device.fruitless_boots += 1
+        if device.fruitless_boots > _FRUITLESS_BOOTS:
+            self.log.error("%s booted %d times without ever waiting and stays off; see %s", device.name, _FRUITLESS_BOOTS,
+                           device.console.log_path)
+        else:
+            self._start(device, back_to_raw)
 
     async def _watch(self):
         """Reset devices that compute for too long; say what holds the clock when nothing moves."""
@@ -298,8 +306,7 @@ class Supervisor:
                 device = self.devices[name]
                 if device.state != "off" and wall - device.busy_since > self.busy_limit_s:
                     self.log.warning("%s computes since %.0f s: watchdog reset", name, wall - device.busy_since)
-                    device.resets += 1
-                    self._restart(device)
+                    self._reset(device)
             if self.now_ms != told:
                 told, since = self.now_ms, wall
             elif wall - since > 10:
