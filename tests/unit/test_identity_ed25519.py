@@ -1,23 +1,187 @@
-"""Ed25519 as RFC 8032 has it."""
+"""Ed25519 against RFC 8032, Wycheproof, "Taming the many EdDSAs" and CCTV; all ways to verify give one answer."""
+import gc
+import os
 from binascii import unhexlify
 
+from prosumer.errors import Reject
 from prosumer.identity import ed25519
+from prosumer.identity.ed25519 import L, PreparedKey, Signer
 
-# RFC 8032, section 7.1: seed, public key, message, signature.
-_RFC = (
-    ("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
-     "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", "",
-     "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"),
-    ("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
-     "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c", "72",
-     "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"),
-)
+_HERE = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
+_SEED = bytes(range(32))
+_FILE = "identity_test.key"
+
+
+def _vectors(name):
+    with open("%s/../vectors/ed25519_%s.txt" % (_HERE, name)) as f:
+        for line in f:
+            if line[0] != "#":
+                yield line.split()
+
+
+def _bytes(text):
+    return b"" if text == "-" else unhexlify(text)
+
+
+def _refused(code, call, *args):
+    try:
+        call(*args)
+    except Reject as e:
+        return e.code == code
+    return False
+
+
+def _all_ways(key, public, message, signature):
+    """The answer of every way to verify, which must be one."""
+    once = ed25519.verify(public, message, signature)
+    if key is None:
+        try:
+            key = PreparedKey(public)
+        except Reject:
+            assert not once
+            return once
+    assert key.verify(message, signature) == once
+    assert ed25519.verify_many([(key, message, signature), (public, message, signature)]) == [once, once]
+    return once
 
 
 def test_rfc8032_vectors():
-    for vector in _RFC:
-        seed, public, message, signature = (unhexlify(v) for v in vector)
+    for fields in _vectors("rfc8032"):
+        seed, public, message, signature = (_bytes(v) for v in fields)
         assert ed25519.public_key(seed) == public
         assert ed25519.sign(seed, message) == signature
-        assert ed25519.verify(public, message, signature)
-        assert not ed25519.verify(public, message + b"\0", signature)
+        assert Signer(seed).sign(message) == signature
+        assert _all_ways(None, public, message, signature)
+        assert not _all_ways(None, public, message + b"\0", signature)
+
+
+def _check_file(name, count, least):
+    keys = {}  # several vectors share a key
+    seen = accepted = 0
+    for fields in _vectors(name):
+        public, message, signature = (_bytes(v) for v in fields[:3])
+        if fields[0] not in keys:
+            keys.clear()
+            gc.collect()
+            try:
+                keys[fields[0]] = PreparedKey(public)
+            except Reject:
+                keys[fields[0]] = None
+        wanted = fields[3] == "1"
+        if _all_ways(keys[fields[0]], public, message, signature) != wanted:
+            raise AssertionError("%s %s" % (name, fields[4:] or fields[:1]))
+        seen += 1
+        accepted += wanted
+    assert seen == count and accepted == least
+
+
+def test_wycheproof():
+    _check_file("wycheproof", 151, 88)
+
+
+def test_taming_the_many_eddsas():
+    _check_file("speccheck", 12, 2)
+
+
+def test_edge_points():
+    _check_file("edges", 189, 14)
+
+
+def test_keys_that_are_refused():
+    zero = bytes(31)
+    for last in b"\x00", b"\x80":  # (+-sqrt(-1), 0), of order 4
+        assert _refused("key-small-order", ed25519.check_public_key, zero + last)
+    assert _refused("key-small-order", ed25519.check_public_key, b"\x01" + zero)  # the identity
+    assert _refused("key-not-canonical", ed25519.check_public_key, b"\x01" + zero[1:] + b"\x80")  # the same, x = -0
+    assert _refused("key-not-canonical", ed25519.check_public_key, b"\xed" + b"\xff" * 30 + b"\x7f")  # y = P
+    assert _refused("key-not-canonical", ed25519.check_public_key, b"\xff" * 32)
+    assert _refused("key-not-on-curve", ed25519.check_public_key, b"\x02" + zero)
+    for size in 0, 31, 33, 64:
+        assert _refused("key-length", ed25519.check_public_key, bytes(size))
+    ed25519.check_public_key(ed25519.public_key(_SEED))
+
+
+def test_malformed_signatures_are_false_not_errors():
+    signer = Signer(_SEED)
+    key = PreparedKey(signer.public)
+    good = signer.sign(b"m")
+    s = int.from_bytes(good[32:], "little")
+    bad = [b"", good[:63], good + b"\0", bytes(64), b"\xff" * 64, good[32:] + good[:32]]
+    bad += [good[:32] + (s + k * L).to_bytes(32, "little") for k in range(1, 16)]
+    bad += [good[:32] + (L + d).to_bytes(32, "little") for d in (-1, 0, 1)]
+    for i in range(0, 512, 37):
+        flipped = bytearray(good)
+        flipped[i >> 3] ^= 1 << (i & 7)
+        bad.append(flipped)
+    for signature in bad:
+        assert not _all_ways(key, signer.public, b"m", signature)
+    for public in b"", bytes(31), bytes(33), b"\xff" * 32:
+        assert not ed25519.verify(public, b"m", good)
+        assert ed25519.verify_many([(public, b"m", good)]) == [False]
+    for kind in bytearray, memoryview:
+        assert _all_ways(key, kind(signer.public), kind(b"m"), kind(good))
+
+
+def test_a_batch_tells_the_bad_from_the_good():
+    signers = [Signer(bytes([i]) * 32) for i in range(4)]
+    items = []
+    for i in range(12):
+        signer = signers[i % 4]
+        key = PreparedKey(signer.public) if i % 3 else signer.public
+        items.append([key, b"reading %d" % i, signer.sign(b"reading %d" % i)])
+    wanted = [True] * 12
+    for i in 1, 6:
+        items[i][1] += b"!"
+        wanted[i] = False
+    items[8][2] = items[8][2][:40]
+    wanted[8] = False
+    assert ed25519.verify_many(items) == wanted
+    assert ed25519.verify_many([]) == []
+
+
+def test_table_is_kept_and_bound_to_its_key():
+    signer = Signer(_SEED)
+    table = PreparedKey(signer.public).table()
+    assert len(table) == ed25519.TABLE_SIZE <= 4096
+    again = PreparedKey.load(signer.public, table)
+    assert again.table() == table
+    assert again.verify(b"m", signer.sign(b"m"))
+    assert _refused("key-table", PreparedKey.load, Signer(b"\1" * 32).public, table)
+    assert _refused("key-table", PreparedKey.load, signer.public, table[:-1])
+    for at in 0, 8, 3000, ed25519.TABLE_SIZE - 1:
+        bad = bytearray(table)
+        bad[at] ^= 4
+        assert _refused("key-table", PreparedKey.load, signer.public, bad)
+
+
+def test_tables_in_files_share_one_buffer_and_heal():
+    a, b = Signer(_SEED), Signer(b"\1" * 32)
+    names = _FILE + "a", _FILE + "b"
+    try:
+        keys = [PreparedKey(s.public, n) for s, n in zip((a, b), names)]
+        signatures = [s.sign(b"m") for s in (a, b)]
+        for _ in range(2):
+            for i in 0, 1:
+                assert keys[i].verify(b"m", signatures[i])
+                assert not keys[i].verify(b"m", signatures[1 - i])
+        whole = keys[0].table()
+        for damage in whole[:-1], b"", bytes(len(whole)), keys[1].table():
+            with open(names[0], "wb") as f:
+                f.write(damage)
+            assert keys[1].verify(b"m", signatures[1])
+            assert keys[0].verify(b"m", signatures[0])
+            with open(names[0], "rb") as f:
+                assert f.read() == whole
+        os.remove(names[0])
+        assert keys[1].verify(b"m", signatures[1])
+        assert keys[0].verify(b"m", signatures[0])
+    finally:
+        for n in names:
+            os.remove(n)
+
+
+def test_a_signer_shows_nothing():
+    signer = Signer(_SEED)
+    assert repr(signer).startswith("<Signer object")
+    for size in 0, 31, 33:
+        assert _refused("seed-length", Signer, bytes(size))

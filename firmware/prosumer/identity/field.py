@@ -46,7 +46,6 @@ def _divsteps(zeta: int, f: int, g: int, t: ptr32) -> int:
     return zeta
 
 
-@micropython.native
 def inverse(x):
     """1/x modulo P, in 0..P-1, for any integer x (0 for 0). The number of rounds does not depend on x."""
     p = P
@@ -71,7 +70,6 @@ def inverse(x):
     return f * d * _SCALE % p
 
 
-@micropython.native
 def _squared(x, n):
     """x to the power 2**n. A value under 2**256 may take one fold only, its square then needs the full reduction."""
     p = P
