@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -30,7 +31,7 @@ class Broker:
     def __init__(self, folder, kind="amqtt", port=0, users=None, host="127.0.0.1"):
         if kind not in KINDS:
             raise BrokerError(f"unknown broker {kind!r}: it is one of {', '.join(KINDS)}")
-        if kind == "mosquitto" and not _mosquitto():
+        if kind == "mosquitto" and not mosquitto():
             raise BrokerError("mosquitto is not installed: `apt install mosquitto`, or leave out --broker to use the embedded one")
         self.kind, self.host, self.port, self.users = kind, host, port, users
         self.folder = Path(folder)
@@ -41,10 +42,11 @@ class Broker:
         """Start and wait until it accepts connections."""
         self.port = _free_port(self.host, self.port)
         self.folder.mkdir(parents=True, exist_ok=True)
+        passwords = self._password_file() if self.users else None
         with open(self.log_path, "ab") as log:
-            self._process = Children.start(self._command(), stdin=subprocess.PIPE, stdout=log, stderr=log)
+            self._process = Children.start(self._command(passwords), stdin=subprocess.PIPE, stdout=log, stderr=log)
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps({"host": self.host, "port": self.port, "users": self._password_file()}).encode())
+            self._process.stdin.write(json.dumps({"host": self.host, "port": self.port, "passwords": passwords}).encode())
             self._process.stdin.close()
         deadline = time.monotonic() + _START_S
         while not self._accepts():
@@ -67,21 +69,18 @@ class Broker:
     def pid(self):
         return self._process.pid if self._process else None
 
-    def _command(self):
+    def _command(self, passwords):
         if self.kind == "amqtt":
             return [sys.executable, "-m", "prosumer_tools.emulator.broker"]
         config = self.folder / "mosquitto.conf"
         lines = [f"listener {self.port} {self.host}", "set_tcp_nodelay true", "max_queued_messages 10000", "persistence false"]
-        if self.users:
-            lines += ["allow_anonymous false", f"password_file {self._password_file()}"]
-        else:
-            lines += ["allow_anonymous true"]
+        if os.geteuid() == 0:
+            lines.append("user root")  # it would give up root before it reads the files of this run
+        lines += ["allow_anonymous false", f"password_file {passwords}"] if passwords else ["allow_anonymous true"]
         config.write_text("\n".join(lines) + "\n")
-        return [_mosquitto(), "-c", str(config)]
+        return [mosquitto(), "-c", str(config)]
 
     def _password_file(self):
-        if not self.users:
-            return None
         path = self.folder / "broker.passwords"
         if self.kind == "mosquitto":
             path.write_text("".join(f"{name}:{password}\n" for name, password in self.users.items()))
@@ -107,7 +106,7 @@ class Broker:
         return lines[-1] if lines else f"no message in {self.log_path}"
 
 
-def _mosquitto():
+def mosquitto():
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
@@ -124,8 +123,8 @@ def _free_port(host, port):
 async def _serve(config):
     from amqtt.broker import Broker as Amqtt
 
-    if config["users"]:
-        plugins = {"amqtt.plugins.authentication.FileAuthPlugin": {"password_file": config["users"]}}
+    if config["passwords"]:
+        plugins = {"amqtt.plugins.authentication.FileAuthPlugin": {"password_file": config["passwords"]}}
     else:
         plugins = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
     listener = {"type": "tcp", "bind": f"{config['host']}:{config['port']}"}

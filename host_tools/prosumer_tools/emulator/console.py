@@ -19,7 +19,7 @@ _BANNER = b"MicroPython "
 _PROMPT = b">>> "
 _TAIL_BYTES = 64
 _PENDING_BYTES = 1 << 16
-_UNREAD_S = 2.0
+_UNREAD_S = 1.0
 _LOG_BYTES = 8 << 20
 
 

@@ -70,7 +70,7 @@ class Device:
         if self.cut_after:
             environment["CHIP_CUT"] = str(self.cut_after)
             self.cut_after = 0
-        command = [MICROPYTHON, "-X", f"heapsize={self.heap}", "-i", "-c", _BOOT % str(_compiled_chip())]
+        command = [MICROPYTHON, "-X", f"heapsize={self.heap}", "-i", "-c", _BOOT % str(compiled_chip())]
         stdio = self.console.stdio
         self._process = Children.start(command, fd3=device_end.fileno(), env=environment, stdin=stdio, stdout=stdio, stderr=stdio,
                                        cwd=self.folder)
@@ -145,7 +145,7 @@ def _cpu_seconds(pid):
     return times.user + times.system
 
 
-def _compiled_chip():
+def compiled_chip():
     """The folder that holds chip.mpy, compiled for the host's own port."""
     source = (Path(__file__).parent / "bootstrap" / "chip.py").read_bytes()
     code = image.compile_module(source, "chip.py", "x64", optimise=3)
