@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prosumer_tools.commands import clear, settle
 from prosumer_tools.unixport import FirmwareSession
 
-FAST = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 NUMBER = st.one_of(st.integers(-3, 12), st.sampled_from((0, -1, 1 << 30, (1 << 30) - 1, 1 << 63, 1 << 64, -(1 << 70))))
 JUNK = st.recursive(st.one_of(NUMBER, st.none(), st.booleans(), st.floats(), st.text(max_size=3)),

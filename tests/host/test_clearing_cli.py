@@ -58,7 +58,7 @@ def changed(path, value):
 
 
 @pytest.mark.parametrize("book, message", [
-    (changed(("orders", 0, "buy"), [[250000, 0]]), "member 3: order-energy-not-positive (a step's energy must be above"),
+    (changed(("orders", 0, "buy"), [[250000, 0]]), "member 3: order-energy-not-positive (a step's energy must be"),
     (changed(("orders", 0, "buy"), [[250000, 10**12]]), "member 3: order-energy-too-large"),
     (changed(("orders", 0, "buy"), [[250000, True]]), "member 3: order-not-integer"),
     (changed(("orders", 0, "buy"), [[250000, None]]), "member 3: order-not-integer"),

@@ -10,7 +10,7 @@ from reference_clearing import by_exhaustion, by_vertices, supports, terms, welf
 from prosumer_tools.commands.clear import SCRIPT, book_line, result_of
 from prosumer_tools.unixport import FirmwareSession
 
-FAST = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,20 @@ def test_small_books_come_out_as_by_trying_everything(clear, book):
 @given(book=SMALL)
 def test_the_two_references_agree(book):
     assert by_vertices(book) == by_exhaustion(book)
+
+
+@FAST
+@given(energies=st.lists(st.integers(1, 6), min_size=2, max_size=9), left=st.integers(0, 40), slot=st.integers(0, 99),
+       selling=st.booleans())
+def test_remainders_among_equal_limits(clear, energies, left, slot, selling):
+    left = min(left, sum(energies))
+    sides = ("sell", "buy") if selling else ("buy", "sell")
+    orders = [{"member": m, sides[0]: [[50, e]]} for m, e in enumerate(energies)]
+    if left:
+        orders.append({"member": 99, sides[1]: [[60 if selling else 40, left]]})
+    book = {"slot": slot, "tariff": {"retail_ucr_per_kwh": 80, "feed_in_ucr_per_kwh": 20},
+            "envelope": {"import_limit_mwh": 0, "export_limit_mwh": 0}, "orders": orders}
+    assert clear(book) == by_vertices(book)
 
 
 @FAST
@@ -115,7 +129,7 @@ def test_congestion_is_there_exactly_when_a_wider_envelope_would_help(clear, boo
              for name in ("import_limit_mwh", "export_limit_mwh")]
     gain = [welfare_of(book, w) - welfare_of(book, r) for w in wider]
     assert (max(gain) > 0) == (r["congestion_ucr_per_kwh"] > 0)
-    assert max(gain) <= r["congestion_ucr_per_kwh"] or max(gain) == 0  # a shadow price: no less than the next mWh's worth
+    assert max(gain) <= r["congestion_ucr_per_kwh"] or max(gain) == 0  # no less than the next mWh is worth
 
 
 def test_a_full_street_of_64_members_and_8_steps(clear):

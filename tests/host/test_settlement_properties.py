@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prosumer_tools.commands.settle import SCRIPT, result_of, slot_line
 from prosumer_tools.unixport import FirmwareSession
 
-FAST = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MAX_PRICE = 1_000_000
 
 
@@ -96,7 +96,15 @@ def expected_member(slot, m):
 def test_every_leg_is_as_the_rule_says(settle, slot):
     result = settle(slot)
     members = sorted(slot["members"], key=lambda m: m["member"])
-    assert result["members"] == [expected_member(slot, m) for m in members]
+    expected = [expected_member(slot, m) for m in members]
+    assert result["members"] == expected
+
+    retail, feed_in = slot["tariff"]["retail_ucr_per_kwh"], slot["tariff"]["feed_in_ucr_per_kwh"]
+    bought, sold = (sum(m.get(k, 0) for m in members) for k in ("bought_mwh", "sold_mwh"))
+    lost = math.ceil(Fraction(min(bought, sold) * slot["tariff"].get("loss_per_mille", 0), 1000))
+    utility = down(retail, max(0, bought - sold) + lost) - up(feed_in, max(0, sold - bought))
+    utility += sum(down(retail, m["short_mwh"]) - up(feed_in, m["long_mwh"]) for m in expected)
+    assert (result["feeder"]["lost_mwh"], result["utility_ucr"]) == (lost, utility)
 
 
 @FAST

@@ -2,8 +2,8 @@
 
     python tests/vectors/clearing_make.py
 
-Every result comes from the independent reference (tests/host/reference_clearing.py: vertices of the program, supporting
-prices, fractions) and its welfare is confirmed by HiGHS; the firmware has no part in it. Refused books carry the reason.
+Every result comes from the independent reference (tests/host/reference_clearing.py: vertices of the program,
+supporting prices, fractions) and its welfare is confirmed by HiGHS; the firmware has no part in it. Refused books carry the reason.
 """
 import json
 import random
@@ -87,6 +87,9 @@ CASES = {
     "tie-remainder-sell": ("sellers share alike, the side is part of the hash",
                            book(*[order(m, sell=[(200_000, 10 + m)]) for m in range(5)],
                                 order(9, [(220_000, 33)]), envelope=(0, 0))),
+    "tie-some-exact": ("who has no fraction gets no left-over, whatever its hash",
+                       book(*[order(m, [(200_000, 4 if m < 6 else 2)]) for m in range(12)],
+                            order(99, sell=[(90_000, 9)]), envelope=(0, 0))),
     "tie-one-mwh": ("one mWh for twenty equal buyers",
                     book(*[order(m, [(200_000, 1)]) for m in range(20)], order(99, sell=[(90_000, 1)]),
                          envelope=(0, 0))),
@@ -168,6 +171,7 @@ REFUSED = {
     "price-huge": ("order-price-out-of-bounds", 1, book(order(1, [(1 << 30, 5)]))),
     "buy-rises": ("order-not-monotone", 1, book(order(1, [(2, 5), (3, 5)]))),
     "buy-equal": ("order-not-monotone", 1, book(order(1, [(3, 5), (3, 5)]))),
+    "sell-equal": ("order-not-monotone", 1, book(order(1, sell=[(3, 5), (3, 5)]))),
     "sell-falls": ("order-not-monotone", 1, book(order(0, good), order(1, sell=[(3, 5), (2, 5)]))),
     "sides-overlap": ("order-sides-overlap", 1, book(order(1, [(200_000, 5)], [(200_000, 5)]))),
     "nine-steps": ("order-too-many-steps", 1, book(order(1, [(200_000 - i, 5) for i in range(9)]))),
@@ -185,7 +189,7 @@ def write(number, name, case):
     """One case a file; lists of numbers and fills stand on one line, so that a person can read a book."""
     text = json.dumps(case, indent=1)
     text = re.sub(r"\[\s+(-?[\d.]+),\s+(-?[\d.]+)\s+\]", r"[\1, \2]", text)
-    text = re.sub(r"\{\s+(\"member\": -?\d+),\s+(\"bought_mwh\": \d+),\s+(\"sold_mwh\": \d+)\s+\}", r"{\1, \2, \3}", text)
+    text = re.sub(r'\{\s+("member": -?\d+),\s+("bought_mwh": \d+),\s+("sold_mwh": \d+)\s+\}', r"{\1, \2, \3}", text)
     (HERE / "clearing" / f"{number:02}-{name}.json").write_text(text + "\n")
 
 

@@ -83,12 +83,9 @@ def _grid(tariff, envelope, price):
 
 
 def _interval(tariff, envelope, orders):
-    """The ends (low, high) of the supporting prices, an end that nothing bounds being None."""
+    """The ends (low, high) of the supporting prices, which are among the prices that stand in the book."""
     prices = [tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh]
-    buyers = sellers = False
     for _, buy, sell in orders:
-        buyers = buyers or len(buy) > 0
-        sellers = sellers or len(sell) > 0
         for step in buy:
             prices.append(step[0])
         for step in sell:
@@ -113,18 +110,12 @@ def _interval(tariff, envelope, orders):
             first = middle
         else:
             last = middle - 1
-    high = prices[first]
-
-    return (low if buyers or envelope[1] else None), (high if sellers or envelope[0] else None)
+    return low, prices[first]
 
 
-def _price(tariff, low, high):
+def _middle(tariff, low, high):
     retail = tariff.retail_ucr_per_kwh
     feed_in = tariff.feed_in_ucr_per_kwh
-    if low is None:
-        low = feed_in if high is None else min(feed_in, high)
-    if high is None:
-        high = max(retail, low)
     if low <= retail and high >= feed_in:
         low = max(low, feed_in)
         high = min(high, retail)
@@ -169,7 +160,7 @@ def clear(slot, tariff, envelope, orders, seed=b""):
     """
     _check(slot, envelope, tariff, orders)
     low, high = _interval(tariff, envelope, orders)
-    price = _price(tariff, low, high)
+    price = _middle(tariff, low, high)
 
     demand, most_demand, supply, most_supply = _sides(orders, price)
     least_grid, most_grid = _grid(tariff, envelope, price)
