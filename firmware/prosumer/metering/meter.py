@@ -44,7 +44,7 @@ class Meter:
         self._length = length = rate_hz // (5 * nominal_hz) | 1  # of the moving sum: a zero at the 5th harmonic
         if length > 511 or rate_hz < 16 * nominal_hz:
             raise Reject("sample-rate")
-        delay = length // 2 + 1  # the sums follow at the distance that the middle of the moving sum lies behind
+        self.delay = delay = length // 2 + 1  # the sums follow at the distance that the middle of the moving sum lies behind
         self._volts = []
         self.clamps = []
         most = 0
@@ -71,10 +71,10 @@ class Meter:
             channel.whole = whole
             self.clamps.append(channel)
         self._all = self._volts + self.clamps
-        self._history = delay + most + 1
-        self.min_frames = self._history + 10 * rate_hz // (3 * nominal_hz)  # of a buffer: two crossings at 45 Hz lie in it
+        self.history = delay + most + 1  # frames before a frame that are looked at
+        self.min_frames = self.history + 10 * rate_hz // (3 * nominal_hz)  # of a buffer: two crossings at 45 Hz lie in it
         self._frame = 2 * width
-        self._join = bytearray(2 * self._history * self._frame)
+        self._join = bytearray(2 * self.history * self._frame)
         self._detector = array("i", [0] * 6)
         self._cross = array("i", [width, 0, length * width])
         self._rest = 0  # frames that belong to no cycle: needed to find the first one, and what is left of lost ones
@@ -98,7 +98,7 @@ class Meter:
         """Take `frames` frames from `buf`; returns the number of groups that were closed.
 
         covers_ms > 0: one window of a windowed front end. 0: the continuation of the stream."""
-        h = self._history
+        h = self.history
         if not self.min_frames <= frames <= kernel.MAX_FRAMES:
             raise Reject("window-size")
         if covers_ms:
@@ -153,8 +153,8 @@ class Meter:
         best = -1
         for k in range(len(self._volts)):
             gain = abs(self.calibration.voltages[k]["gain_nv"])
-            s = self._raw(buf, k, self._history, frames)
-            n = frames - self._history
+            s = self._raw(buf, k, self.history, frames)
+            n = frames - self.history
             square = (((s[3] << 16) + s[2]) * n - s[0] * s[0]) * gain * gain
             if square > 2 * best:
                 best = square
@@ -162,11 +162,11 @@ class Meter:
                 self._level(s[0], n)
                 self._detector[3] = 32500000000 * self._length // gain  # 10 % of 230 V: less is no voltage
         for again in range(2):
-            self._detector[0] = self._raw(buf, self._cross[1], self._history - self._length, self._history)[0] + kernel.BIAS
+            self._detector[0] = self._raw(buf, self._cross[1], self.history - self._length, self.history)[0] + kernel.BIAS
             self._detector[1] = 0
             if again:
                 break
-            n = kernel.crossing(buf, self._cross, self._detector, self._history, frames)
+            n = kernel.crossing(buf, self._cross, self._detector, self.history, frames)
             end = kernel.crossing(buf, self._cross, self._detector, n + 1, frames) if n >= 0 else -1
             if end < 0:
                 break
@@ -254,7 +254,7 @@ class Meter:
         length = self._frames * _UNIT + w1 - w0  # in 1/_UNIT frames, as all sums below
         theta = step_angle(cycles, length, _UNIT)
         self.frequency_mhz = mhz = (cycles * self._rate * _UNIT + length // 2) // length
-        if not 45000 <= mhz <= 65000:
+        if not 44950 <= mhz <= 65050:
             self.flags |= FREQUENCY
         self._length_all += length
         self._cycles_all += cycles
