@@ -138,14 +138,15 @@ def test_refuses_what_is_not_there_and_time_that_goes_back():
 def test_baseline_of_a_house_without_devices_is_its_net_per_instant():
     street = Street((Home("h", pv_kwp=3.0),), slot_minutes=60)
     alone = baseline(street, profiles([1_000_000, 0], [0, 2_000_000], step_s=1800))["h"]
-    assert [(s.import_mwh, s.export_mwh, s.generation_mwh) for s in alone.slots] == [(500_000, 1_000_000, 1_000_000)]
+    assert [(s.import_mwh, s.export_mwh, s.generation_mwh, s.battery_mwh) for s in alone.slots] == [(500_000, 1_000_000, 1_000_000, 0)]
 
 
 def test_baseline_stores_its_own_surplus_for_its_own_evening():
     home = battery_home(efficiency_percent=100, initial_percent=0)
     alone = baseline(Street((home,), slot_minutes=60), profiles([0, 500_000, 500_000, 500_000], [700_000, 0, 0, 0]))["h"]
     assert [s.import_mwh for s in alone.slots] == [0, 0, 300_000, 500_000]
-    assert [s.export_mwh for s in alone.slots] == [0, 0, 0, 0] and alone.battery_change_mwh == 0
+    assert [s.export_mwh for s in alone.slots] == [0, 0, 0, 0] and [s.battery_mwh for s in alone.slots] == [700_000, -500_000, -200_000, 0]
+    assert alone.battery_change_mwh == 0
 
 
 def test_baseline_charges_the_car_at_once():

@@ -10,10 +10,11 @@ from .plant import Plant
 
 @dataclass(frozen=True)
 class SlotEnergy:
-    """Energy of one home in one slot, mWh."""
+    """Energy of one home in one slot, mWh; battery_mwh: into the battery (negative: out of it)."""
     import_mwh: int
     export_mwh: int
     generation_mwh: int
+    battery_mwh: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def _play(plant, slot_ms, count):
             _use_own(plant)
             plant.advance(min(plant.next_event_ms(), end))
         now = plant.energy_mwh()
-        out.append(SlotEnergy(now["import"] - before["import"], now["export"] - before["export"], now["pv"] - before["pv"]))
+        change = {key: now[key] - before[key] for key in now}
+        out.append(SlotEnergy(change["import"], change["export"], change["pv"], change["battery_in"] - change["battery_out"]))
         before = now
     state = plant.state(plant.now_ms)
     stored = state.get("battery_soc_mwh", 0) - full_at_start

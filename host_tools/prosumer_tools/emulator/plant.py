@@ -37,6 +37,8 @@ class Plant:
         self._ev_windows = self._windows() if ev else ()
         self._ev_got = {}     # index of window -> mW ms charged in it
         self._sums = dict.fromkeys(("load", "pv", "import", "export", "battery_in", "battery_out", "ev"), 0)
+        self._summed_ms = self.now_ms          # the sums hold up to here; from here on _flow holds, until _until_ms
+        self._look()
 
     # --- what the firmware does
 
@@ -46,19 +48,22 @@ class Plant:
         has = {"battery": self.home.battery, "ev": self.home.ev, "pv": self.home.name in self._profiles.pv_mw}
         if not has.get(name):
             raise PlantError(f"{self.home.name} has no actuator {name!r}")
+        self._sum_up(now_ms)
         if mw is None and name == "pv":
             self._set.pop(name, None)
+            self._look()
             return
         most = self._battery_max_mw if name == "battery" else self._ev_max_mw if name == "ev" else 10**9
         least = -most if name == "battery" else 0
         self._set[name] = (max(least, min(int(mw), most)), now_ms)
+        self._look()
 
     # --- what the firmware sees
 
     def powers_mw(self, now_ms):
         """Power per channel at now_ms, integer mW: grid (+ import), pv (generation), battery (+ charge), ev, load."""
         self.advance(now_ms)
-        return self._flows()
+        return dict(self._flow)
 
     def powers(self, now_ms):
         """powers_mw() in watts, for the waveform source."""
@@ -67,6 +72,7 @@ class Plant:
     def state(self, now_ms):
         """What the devices themselves report, as a dict of ints and bools (only the keys of devices that are there)."""
         self.advance(now_ms)
+        self._sum_up(now_ms)
         out = {}
         if self.home.battery:
             out.update(battery_soc_mwh=self._soc // MWH, battery_capacity_mwh=self._capacity // MWH,
@@ -80,10 +86,12 @@ class Plant:
 
     def energy_mwh(self):
         """Exact energy since the start, mWh rounded down: load, pv, import, export, battery_in, battery_out, ev."""
+        self._sum_up(self.now_ms)
         return {name: value // MWH for name, value in self._sums.items()}
 
     def ev_missing_mwh(self):
         """What the car still lacked when it left, over all departures so far; mWh."""
+        self._sum_up(self.now_ms)
         return sum(self._ev_left(i) for i, (_, leave) in enumerate(self._ev_windows) if leave <= self.now_ms) // MWH
 
     # --- the passage of time
@@ -92,18 +100,26 @@ class Plant:
         """Integrates up to now_ms."""
         if now_ms < self.now_ms:
             raise PlantError(f"time went back from {self.now_ms} to {now_ms} ms")
-        while self.now_ms < now_ms:
-            flows = self._flows()
-            until = min(self._next_event(flows), now_ms)
-            self._integrate(flows, until - self.now_ms)
-            self.now_ms = until
+        while now_ms >= self._until_ms:
+            self._sum_up(self._until_ms)
+            self._look()
+        self.now_ms = now_ms
 
     def next_event_ms(self):
         """When some power changes by itself next: a profile step, the car coming or leaving, a battery full or empty."""
-        return self._next_event(self._flows())
+        return self._until_ms
+
+    def _look(self):
+        """What flows from _summed_ms on, and how long that holds: looking often costs nothing in between."""
+        self._flow = self._flows()
+        self._until_ms = self._next_event(self._flow)
+
+    def _sum_up(self, until_ms):
+        self._integrate(self._flow, until_ms - self._summed_ms)
+        self._summed_ms = until_ms
 
     def _flows(self):
-        t = self.now_ms
+        t = self._summed_ms
         last = self._profiles.end_s * 1000 - 1      # at the very end the last step still holds
         load, pv = (of(self.home.name, min(t, last)) for of in (self._profiles.load, self._profiles.pv))
         limit = self._setting("pv", None)
@@ -122,12 +138,12 @@ class Plant:
 
     def _setting(self, name, fail_safe):
         mw, since = self._set.get(name, (fail_safe, None))
-        if since is not None and self._heartbeat_ms is not None and self.now_ms - since >= self._heartbeat_ms:
+        if since is not None and self._heartbeat_ms is not None and self._summed_ms - since >= self._heartbeat_ms:
             return fail_safe
         return mw
 
     def _next_event(self, flows):
-        t, step_ms = self.now_ms, self._profiles.step_s * 1000
+        t, step_ms = self._summed_ms, self._profiles.step_s * 1000
         start = self._profiles.start_s * 1000
         events = [start + ((t - start) // step_ms + 1) * step_ms]
         events += [edge for window in self._ev_windows for edge in window if edge > t]
@@ -153,7 +169,7 @@ class Plant:
             sums["battery_out"] -= flows["battery"] * ms
             self._soc += flows["battery"] * ms
         if flows["ev"]:
-            i = self._window(self.now_ms)
+            i = self._window(self._summed_ms)
             sums["ev"] += flows["ev"] * ms
             self._ev_got[i] = self._ev_got.get(i, 0) + flows["ev"] * ms
 

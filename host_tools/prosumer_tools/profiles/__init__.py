@@ -2,7 +2,7 @@
 
 read.py      a CSV of one's own, checked cell by cell
 series.py    `Profiles`: the checked series, integers in milliwatts
-street.py    `Street`: who lives there, tariff, feeder limits (TOML)
+street.py    `Street`: who lives there, tariff, feeder limits (TOML; demo_street.toml is the pattern)
 demo.py      the demo street: a day in June at Carros, built from
   sun.py       measured cloudiness x the sun's geometry -> PV per roof
   household.py the Richardson model: one-minute household load
@@ -12,7 +12,7 @@ demo.py      the demo street: a day in June at Carros, built from
 from .demo import demo_profiles, demo_street
 from .read import ProfileError, read_profiles
 from .series import Profiles, Weather
-from .street import Battery, Ev, Feeder, Home, Street, StreetError, Tariff, load_street, street_of
+from .street import Battery, Ev, Feeder, Home, Street, StreetError, Tariff, check_profiles, load_street, street_of
 
 __all__ = ["Battery", "Ev", "Feeder", "Home", "ProfileError", "Profiles", "Street", "StreetError", "Tariff", "Weather",
-           "demo_profiles", "demo_street", "load_street", "read_profiles", "street_of"]
+           "check_profiles", "demo_profiles", "demo_street", "load_street", "read_profiles", "street_of"]

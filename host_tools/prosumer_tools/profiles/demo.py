@@ -1,18 +1,19 @@
 """The demo street: eight homes at Carros on Thursday, 11 June 2026, in one-minute steps."""
 import json
 import os
-from dataclasses import asdict
+import tomllib
+from dataclasses import asdict, replace
+from importlib.resources import files
 
 import numpy as np
 
 from .read import ProfileError, read_profiles
 from .series import Profiles, Weather
-from .street import Battery, Ev, Feeder, Home, Street
+from .street import parse_street
 
 DAY, ZONE = "2026-06-11", "Europe/Paris"
 PLACE = {"latitude": 43.79, "longitude": 7.19, "altitude": 120}
 _FORMAT = 1   # raise it when the making of the profiles changes: older caches are then left alone
-SEED = 21     # of `make demo`: an ordinary day, 7 houses near the French mean of 12 kWh
 
 # name: (persons, roof = (tilt, azimuth) in degrees)
 _HOUSES = {
@@ -24,30 +25,22 @@ _HOUSES = {
     "romarin": (5, None),
     "cypres": (1, None),
 }
-_SHOP, _SHOP_DAY_KWH = "epicerie", 30
+_SHOP_DAY_KWH = 30
 
 
-def demo_street(seed=SEED):
-    """The street of `make demo`: four roofs of 22.5 kWp, one battery, one car, one shop."""
-    homes = (
-        Home("mimosa", pv_kwp=3.0),
-        Home("olivier", pv_kwp=9.0, fuse_a=60),
-        Home("lavande", pv_kwp=6.0, battery=Battery(capacity_kwh=10.0, power_kw=5.0)),
-        Home("laurier", pv_kwp=4.5),
-        Home("figuier", ev=Ev(power_kw=7.4, need_kwh=12.0, plugged_from="09:30", plugged_until="17:00")),
-        Home("romarin", fuse_a=60),
-        Home("cypres", fuse_a=30),
-        Home(_SHOP, kind="shop", fuse_a=60),
-    )
-    return Street(homes, name="Rue des Oliviers, Carros", seed=seed, feeder=Feeder(import_limit_kw=12.0, export_limit_kw=9.0))
+def demo_street(seed=None):
+    """The street of `make demo`: four roofs of 22.5 kWp, one battery, one car, one shop (demo_street.toml)."""
+    street = parse_street(tomllib.loads((files(__package__) / "demo_street.toml").read_text("utf-8")))
+    return street if seed is None else replace(street, seed=seed)
 
 
-def demo_profiles(seed=SEED, cache_dir=None):
+def demo_profiles(seed=None, cache_dir=None):
     """Profiles of the demo street for a whole local day, with the weather forecast.
 
-    The same seed gives the same profiles. cache_dir: folder that keeps them as CSV and JSON, so that the second run starts
-    at once; None makes them anew.
+    The same seed (None: the street's own) gives the same profiles. cache_dir: folder that keeps them as CSV and JSON, so that
+    the second run starts at once; None makes them anew.
     """
+    seed = demo_street().seed if seed is None else seed
     if cache_dir is None:
         return _make(seed)
     stem = os.path.join(cache_dir, f"demo-{DAY}-v{_FORMAT}-seed{seed}")
@@ -90,6 +83,8 @@ def _milliwatts(watts):
 
 def _load(stem):
     profiles = read_profiles(stem + ".csv")
+    if profiles.steps != 1440:
+        raise ValueError("a part of the day only")
     with open(stem + ".json", encoding="utf-8") as file:
         kept = json.load(file)
     weather = Weather(kept["start_s"], tuple(tuple(hour) for hour in kept["hours"]))

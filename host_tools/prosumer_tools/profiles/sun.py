@@ -7,6 +7,7 @@ Sunrise to sunset there is laid over sunrise to sunset here, so that every roof 
 its own angle.
 """
 import functools
+from importlib.resources import as_file, files
 import warnings
 
 import numpy as np
@@ -77,7 +78,7 @@ def _measured_index():
 
 def _measured_days():
     """Measured AC power in W: one column per day around _SERF_DAY, 96 rows."""
-    from importlib.resources import as_file, files   # not `import pvanalytics`: that loads scikit-image for one CSV
+
     with as_file(files("pvanalytics") / "data" / "serf_east_15min_ac_power.csv") as path:
         power = pd.read_csv(path, index_col=0, parse_dates=True).iloc[:, 0].clip(lower=0)
     around = pd.date_range(pd.Timestamp(_SERF_DAY) - pd.Timedelta(days=_DAYS_AROUND), periods=2 * _DAYS_AROUND + 1)
