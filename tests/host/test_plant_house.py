@@ -159,3 +159,11 @@ def test_baseline_money_rounds_each_slot_for_the_utility():
     assert (alone.slots[0].import_mwh, alone.slots[1].export_mwh) == (3_600, 3_600)
     assert money_ucr(alone.slots, Tariff(250_000, 60_000, 0)) == 900 - 216
     assert money_ucr(alone.slots, Tariff(250_001, 60_001, 0)) == 901 - 216
+
+
+def test_sums_hold_up_to_now_between_events():
+    plant = Plant(Home("h", pv_kwp=3.0), profiles([500_000, 800_000], [0, 2_000_000]))
+    plant.advance(1_234)
+    assert plant.sums()["import"] == 500_000 * 1_234
+    plant.advance(HOUR_MS + 10)
+    assert plant.sums()["import"] == 500_000 * HOUR_MS and plant.sums()["export"] == 12_000_000

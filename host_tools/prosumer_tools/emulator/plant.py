@@ -36,7 +36,7 @@ class Plant:
         self._ev_need_full = round(ev.need_kwh * 1e6) * MWH if ev else 0
         self._ev_windows = self._windows() if ev else ()
         self._ev_got = {}     # index of window -> mW ms charged in it
-        self._sums = dict.fromkeys(("load", "pv", "import", "export", "battery_in", "battery_out", "ev"), 0)
+        self._energy = dict.fromkeys(("load", "pv", "import", "export", "battery_in", "battery_out", "ev"), 0)
         self._summed_ms = self.now_ms          # the sums hold up to here; from here on _flow holds, until _until_ms
         self._look()
 
@@ -84,10 +84,16 @@ class Plant:
                        ev_deadline_s=0 if i is None else self._ev_windows[i][1] // 1000)
         return out
 
-    def energy_mwh(self):
-        """Exact energy since the start, mWh rounded down: load, pv, import, export, battery_in, battery_out, ev."""
+    def sums(self):
+        """Energy since the start in mW x ms, exact: load, pv, import, export, battery_in, battery_out, ev."""
         self._sum_up(self.now_ms)
-        return {name: value // MWH for name, value in self._sums.items()}
+        return dict(self._energy)
+
+    _sums = property(sums)
+
+    def energy_mwh(self):
+        """sums() in mWh, rounded down."""
+        return {name: value // MWH for name, value in self.sums().items()}
 
     def ev_missing_mwh(self):
         """What the car still lacked when it left, over all departures so far; mWh."""
@@ -158,7 +164,7 @@ class Plant:
         return min(events)
 
     def _integrate(self, flows, ms):
-        sums = self._sums
+        sums = self._energy
         sums["load"] += flows["load"] * ms
         sums["pv"] += flows["pv"] * ms
         sums["import" if flows["grid"] > 0 else "export"] += abs(flows["grid"]) * ms
