@@ -3,7 +3,8 @@
     python tests/vectors/clearing_make.py
 
 Every result comes from the independent reference (tests/host/reference_clearing.py: vertices of the program,
-supporting prices, fractions) and its welfare is confirmed by HiGHS; the firmware has no part in it. Refused books carry the reason.
+supporting prices, fractions) and its welfare is confirmed by HiGHS; the firmware has no part in it. Refused books carry
+the reason.
 """
 import json
 import random
