@@ -61,7 +61,7 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
 
 
 class Pointer:
-    """ptr8 or ptr32 onto a list of words."""
+    """ptr8, ptr16 or ptr32 onto a list of words."""
 
     def __init__(self, words, bits):
         self.words = words
@@ -101,7 +101,7 @@ def test_sha512_on_32_bits():
     compress = _viper("sha512", "_compress")
 
     def run(words, data, at):
-        compress(Pointer(words, 32), Pointer(list(bytes(data)), 8), Int(at))
+        compress(Pointer(words, 16), Pointer(list(bytes(data)), 8), Int(at))
 
     module["_compress"] = run
     rng = random.Random(180)

@@ -1,20 +1,19 @@
 """SHA-512 (FIPS 180-4, section 6.4), which MicroPython lacks: `sha512(data) -> 64 bytes`.
 
-A 64-bit word is a pair (high, low) of 32-bit words, so the one source compiles for xtensawin, rv32imc and x64.
-A viper int is a machine word: on 64 bits whatever spills over bit 31 is masked away or dropped by a 32-bit store; on
-32 bits the mask is -1 and does nothing. Carries come from unsigned comparisons, so nothing branches on the data.
+A 64-bit word is four limbs of 16 bits, the lowest first. Sums of six limbs and two neighbouring limbs side by side both
+fit a viper int of 32 bits, so carries are shifts, rotations are shifts, nothing branches on the data, and one short
+source serves xtensawin, rv32imc and x64. (Pairs of 32-bit halves are quicker, but their code is 1.7 times as long.)
 """
 import array
 import struct
 from micropython import const
 
 _BLOCK = const(128)
-# Offsets in the working array, in 32-bit words; pairs are (high, low).
-_H = const(0)  # 8 pairs: the chaining value
-_W = const(16)  # 16 pairs: the message schedule, as a ring
-# 48: 4 pairs, a to d of the round, as a ring; 56: e to h
-_MASK = const(64)  # 0xffffffff
-_K = const(66)  # 80 pairs: the round constants
+# Offsets in the working array, in limbs.
+_H = const(0)  # 8 words: the chaining value
+_W = const(32)  # 16 words: the message schedule, as a ring
+_A = const(96)  # 4 words: a, b, c, d of the round, as a ring; then e, f, g, h
+_K = const(128)  # 80 words: the round constants
 
 
 def _root_bits(n, power):
@@ -24,130 +23,105 @@ def _root_bits(n, power):
     while True:
         y = ((power - 1) * x + n // x ** (power - 1)) // power
         if y >= x:
-            return x & 0xFFFFFFFFFFFFFFFF
+            return x
         x = y
 
 
 def _constants():
     """They are roots of primes (FIPS 180-4, sections 4.2.3 and 5.3.5), made here so that none can be mistyped."""
-    words = array.array("I", bytes(4 * (_K + 160)))
-    words[_MASK] = 0xFFFFFFFF
-    at = 0
+    limbs = array.array("H", bytes(2 * (_K + 320)))
+    count = 0
     n = 1
-    while at < 160:
+    while count < 80:
         n += 1
         if all(n % d for d in range(2, n)):
             for base, power in (_K, 3), (_H, 2):
-                if power == 3 or at < _W:
+                if power == 3 or count < 8:
                     bits = _root_bits(n, power)
-                    words[base + at] = bits >> 32
-                    words[base + at + 1] = bits & 0xFFFFFFFF
-            at += 2
-    return words
+                    for j in range(4):
+                        limbs[base + 4 * count + j] = bits >> 16 * j & 0xFFFF
+            count += 1
+    return limbs
 
 
-_words = _constants()
-_start = _words[_H:_W]
+_limbs = _constants()
+_start = _limbs[_H:_W]
 
 
 @micropython.viper
-def _compress(s: ptr32, m: ptr8, at: int):
-    """One block m[at:at+128] into the chaining value.
-
-    The same code makes both halves of a word: j is 1 for the low half, then 0 for the high one, which takes the
-    carries of the low one. What rotates into one half comes out of the other, so p is this half and q the other.
-    """
-    mask = uint(s[64])
+def _compress(s: ptr16, m: ptr8, at: int):
+    """One block m[at:at+128] into the chaining value."""
     i = int(0)
-    while i < 32:
-        s[16 + i] = (m[at] << 24) | (m[at + 1] << 16) | (m[at + 2] << 8) | m[at + 3]
-        at += 4
+    while i < 64:
+        s[32 + (i ^ 3)] = (m[at] << 8) | m[at + 1]
+        at += 2
         i += 1
     i = 0
-    while i < 16:  # the rings start so that round 0 finds d, c, b, a and h, g, f, e in slots 0..3
-        s[48 + (i ^ 6)] = s[i]
+    while i < 32:  # the rings start so that round 0 finds d, c, b, a and h, g, f, e in slots 0..3
+        s[96 + (i ^ 12)] = s[i]
         i += 1
     t = int(0)
     while t < 80:
-        w = int(16) + ((t & 15) << 1)
-        d = int(48) + ((t & 3) << 1)
-        c = int(48) + (((t + 1) & 3) << 1)
-        b = int(48) + (((t + 2) & 3) << 1)
-        a = int(48) + (((t + 3) & 3) << 1)
-        carry_w = uint(0)
-        carry = uint(0)
-        carry_a = uint(0)
-        carry_e = uint(0)
-        j = int(1)
-        while j >= 0:
-            n = uint(s[w + j])
+        w = int(32) + ((t & 15) << 2)
+        d = int(96) + ((t & 3) << 2)
+        c = int(96) + (((t + 1) & 3) << 2)
+        b = int(96) + (((t + 2) & 3) << 2)
+        a = int(96) + (((t + 3) & 3) << 2)
+        carry_w = int(0)
+        carry = int(0)
+        carry_e = int(0)
+        carry_a = int(0)
+        j = int(0)
+        while j < 4:
+            k = (j + 1) & 3  # the next limbs up; what leaves the lowest enters the highest
+            q = (j + 2) & 3
+            r = (j + 3) & 3
+            n = int(s[w + j])
             if t >= 16:  # W[t] = W[t-16] + s0(W[t-15]) + s1(W[t-2]) + W[t-7]
-                n = (n + carry_w) & mask
-                carry_w = uint(int(n < carry_w))
-                i = int(16) + (((t + 1) & 15) << 1)
-                p = uint(s[i + j])
-                q = uint(s[i + 1 - j])
-                x = (((p >> 1) | (q << 31)) ^ ((p >> 8) | (q << 24)) ^ (p >> 7) ^ ((q << 25) & uint(0 - j))) & mask
-                n = (n + x) & mask
-                carry_w = carry_w + uint(int(n < x))
-                i = int(16) + (((t + 14) & 15) << 1)
-                p = uint(s[i + j])
-                q = uint(s[i + 1 - j])
-                x = (((p >> 19) | (q << 13)) ^ ((q >> 29) | (p << 3)) ^ (p >> 6) ^ ((q << 26) & uint(0 - j))) & mask
-                n = (n + x) & mask
-                carry_w = carry_w + uint(int(n < x))
-                x = uint(s[16 + (((t + 9) & 15) << 1) + j])
-                n = (n + x) & mask
-                carry_w = carry_w + uint(int(n < x))
-                s[w + j] = int(n)
+                i = int(32) + (((t + 1) & 15) << 2)
+                p = s[i + j]
+                x = s[i + k] << 16
+                y = (0 - k) >> 2  # 0 for the highest limb: a plain shift brings nothing in
+                n += carry_w + ((((x | p) >> 1) ^ ((x | p) >> 8) ^ (((x & y) | p) >> 7)) & 0xFFFF)
+                i = int(32) + (((t + 14) & 15) << 2)
+                p = s[i + j]
+                x = s[i + k]
+                n += ((((s[i + q] << 16) | x) >> 3) ^ ((s[i + r] | (p << 16)) >> 13) ^ ((((x << 16) & y) | p) >> 6)) & 0xFFFF
+                n += s[32 + (((t + 9) & 15) << 2) + j]
+                carry_w = n >> 16
+                n = n & 0xFFFF
+                s[w + j] = n
             # T1 = W[t] + K[t] + h + S1(e) + Ch(e, f, g)
-            n = (n + carry) & mask
-            carry = uint(int(n < carry))
-            x = uint(s[66 + (t << 1) + j])
-            n = (n + x) & mask
-            carry = carry + uint(int(n < x))
-            x = uint(s[d + 8 + j])
-            n = (n + x) & mask
-            carry = carry + uint(int(n < x))
-            p = uint(s[a + 8 + j])
-            q = uint(s[a + 9 - j])
-            x = (((p >> 14) | (q << 18)) ^ ((p >> 18) | (q << 14)) ^ ((q >> 9) | (p << 23))) & mask
-            n = (n + x) & mask
-            carry = carry + uint(int(n < x))
-            x = uint(s[c + 8 + j])
-            x = x ^ (p & (uint(s[b + 8 + j]) ^ x))
-            n = (n + x) & mask
-            carry = carry + uint(int(n < x))
+            i = a + 16
+            p = s[i + j]
+            x = (s[i + q] << 16) | s[i + k]
+            y = s[c + 16 + j]
+            n += carry + s[128 + (t << 2) + j] + s[d + 16 + j] + (y ^ (p & (s[b + 16 + j] ^ y)))
+            n += ((((x << 16) | p) >> 14) ^ (x >> 2) ^ (((s[i + r] << 16) | s[i + q]) >> 9)) & 0xFFFF
+            carry = n >> 16
+            n = n & 0xFFFF
             # e = d + T1
-            x = uint(s[d + j])
-            p = (n + carry_e) & mask
-            carry_e = uint(int(p < carry_e))
-            p = (p + x) & mask
-            carry_e = carry_e + uint(int(p < x))
-            s[d + 8 + j] = int(p)
+            x = s[d + j] + n + carry_e
+            carry_e = x >> 16
+            s[d + 16 + j] = x
             # a = T1 + S0(a) + Maj(a, b, c)
-            n = (n + carry_a) & mask
-            carry_a = uint(int(n < carry_a))
-            p = uint(s[a + j])
-            q = uint(s[a + 1 - j])
-            x = (((p >> 28) | (q << 4)) ^ ((q >> 2) | (p << 30)) ^ ((q >> 7) | (p << 25))) & mask
-            n = (n + x) & mask
-            carry_a = carry_a + uint(int(n < x))
-            q = uint(s[b + j])
-            x = uint(s[c + j])
-            x = (p & (q | x)) | (q & x)
-            n = (n + x) & mask
-            carry_a = carry_a + uint(int(n < x))
-            s[d + j] = int(n)
-            j -= 1
+            p = s[a + j]
+            x = s[b + j]
+            y = s[c + j]
+            n += carry_a + ((p & (x | y)) | (x & y))
+            x = (s[a + r] << 16) | s[a + q]
+            n += ((((s[a + q] << 16) | s[a + k]) >> 12) ^ (x >> 2) ^ (x >> 7)) & 0xFFFF
+            carry_a = n >> 16
+            s[d + j] = n
+            j += 1
         t += 1
     i = 0
-    while i < 16:
-        n = uint(s[i + 1])
-        x = (n + uint(s[49 + (i ^ 6)])) & mask
-        s[i + 1] = int(x)
-        s[i] = int(uint(s[i]) + uint(s[48 + (i ^ 6)]) + uint(int(x < n)))
-        i += 2
+    n = int(0)
+    while i < 32:
+        n = (n & (0 - (i & 3)) >> 2) + s[i] + s[96 + (i ^ 12)]
+        s[i] = n
+        n = n >> 16
+        i += 1
 
 
 def sha512(data):
@@ -158,9 +132,10 @@ def sha512(data):
     tail[:rest] = data[size - rest :]
     tail[rest] = 0x80
     tail[-5:] = (size << 3).to_bytes(5, "big")
-    s = _words
+    s = _limbs
     s[:_W] = _start
     for part, end in (data, size - rest), (tail, len(tail)):
         for at in range(0, end, _BLOCK):
             _compress(s, part, at)
-    return struct.pack(">16I", *s[:_W])
+    tail[:] = bytes(len(tail))  # it may have held a seed
+    return struct.pack(">32H", *[s[i ^ 3] for i in range(32)])
