@@ -23,8 +23,9 @@ class ModelledADC:
     skew_us: how much later than the voltage each current is sampled (one number, or one per current).
     noise_lsb: rms noise before rounding. inl_bow_lsb and inl_s_lsb: integral nonlinearity, a bow (even) and an S (odd),
     in LSB at their largest. jitter_us: rms of the sampling instant. offset_lsb: one number or one per channel.
-    highpass_hz: first-order high-pass in the converter (PCM182x), 0 for none. left_bits: shift of the result into 16 bits
-    (converters of fewer bits keep their own counts when 0)."""
+    highpass_hz: first-order high-pass in the converter (PCM182x), 0 for none. antialias: what stands before the sampling in
+    `samples()`: "" nothing, "rc" one pole at a quarter of the rate, "decimation" the steep filter inside a sigma-delta
+    converter (pass band to 0.42 of the rate)."""
 
     rate_hz: int = 8000
     bits: int = 12
@@ -35,6 +36,7 @@ class ModelledADC:
     inl_s_lsb: float = 0.0
     jitter_us: float = 0.0
     highpass_hz: float = 0.0
+    antialias: str = ""
     v_full_scale: float = 400.0
     i_full_scale: float | tuple = 100.0
     seed: int = 1
@@ -111,21 +113,33 @@ class ModelledADC:
 
     def samples(self, t0_s, frames, voltages, currents):
         """As `window`, for any waveforms: functions of an array of times in seconds that return volts or amperes."""
-        t = t0_s + np.arange(frames) / self.rate_hz
         out = np.empty((len(voltages) + len(currents), frames), np.float64)
         for k, wave in enumerate(voltages):
-            out[k] = wave(self._instants(t)) / self.v_full_scale * self.top
+            out[k] = self._sampled(wave, t0_s, frames) / self.v_full_scale * self.top
         for k, wave in enumerate(currents):
-            at = self._instants(t + self.per_current(self.skew_us, k) * 1e-6)
-            out[len(voltages) + k] = wave(at) / self.per_current(self.i_full_scale, k) * self.top
+            late = self.per_current(self.skew_us, k) * 1e-6
+            out[len(voltages) + k] = self._sampled(wave, t0_s + late, frames) / self.per_current(self.i_full_scale, k) * self.top
         if self.highpass_hz:
             from scipy.signal import lfilter
             r = math.exp(-2 * math.pi * self.highpass_hz / self.rate_hz)
             out = lfilter([(1 + r) / 2, -(1 + r) / 2], [1, -r], out, axis=1)
         return self._convert(out)
 
-    def _instants(self, t):
-        return t + self.random.normal(0, self.jitter_us * 1e-6, t.shape) if self.jitter_us else t
+    def _sampled(self, wave, t0_s, frames):
+        """`wave` at the instants of one channel, behind its filter."""
+        if not self.antialias:
+            t = t0_s + np.arange(frames) / self.rate_hz
+            return wave(t + self.random.normal(0, self.jitter_us * 1e-6, t.shape) if self.jitter_us else t)
+        from scipy import signal
+        fold = 16
+        lead = 64  # frames for the filter to settle
+        fine = wave(t0_s + (np.arange((frames + 2 * lead) * fold) - lead * fold) / (self.rate_hz * fold))
+        if self.antialias == "rc":
+            pole = math.exp(-2 * math.pi / 4 / fold)
+            return signal.lfilter([1 - pole], [1, -pole], fine)[lead * fold:(lead + frames) * fold:fold]
+        # symmetric: its delay is the same for all channels and left out
+        taps = signal.firwin(64 * fold + 1, 0.46 / fold * 2, window=("kaiser", 8.0))
+        return signal.oaconvolve(fine, taps, "same")[lead * fold:(lead + frames) * fold:fold]
 
     def _convert(self, out):
         """Rows of ideal counts → bytes: nonlinearity, offset, noise, rounding, saturation."""
