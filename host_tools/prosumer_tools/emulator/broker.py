@@ -39,7 +39,7 @@ class Broker:
         self._process = None
 
     def start(self):
-        """Start and wait until it accepts connections."""
+        """Start and wait until it accepts connections. To be called from the main thread, whose end would end the broker."""
         self.port = _free_port(self.host, self.port)
         self.folder.mkdir(parents=True, exist_ok=True)
         passwords = self._password_file() if self.users else None

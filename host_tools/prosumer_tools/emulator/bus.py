@@ -8,7 +8,8 @@ same letter in lower case. Packets to the device are padded to 32 bytes, because
     H                                                     hello: the agent's hal starts; answered by h
     W deadline_ms u64, published u32, received u32,       idle until virtual time reaches the deadline or MQTT data comes.
       unacked u16, connected u8                           Counters as `clock.Member` uses them
-    B                                                     busy: left that wait because MQTT data came
+    B                                                     busy: left that wait because MQTT data came; answered by b. (The sender of
+                                                          that data may have been told the new time before this device.)
     S                                                     one sample window, please; answered by s and, if frames > 0, one packet of samples
     A name u8, power_mw i32                               set actuator `ACTUATORS[name]`
     P                                                     state of the plant; answered by p
@@ -17,7 +18,7 @@ same letter in lower case. Packets to the device are padded to 32 bytes, because
     X                                                     the planned power cut (`CHIP_CUT`): the host pulls the power
 
     host → device
-    t now_ms u64                                          virtual time moved on (only to devices that hold the clock, or that ask)
+    t now_ms u64, b now_ms u64                            virtual time moved on (only to devices that hold the clock, or that ask)
     h now_ms u64, rate_hz u32, frames_max u16,            the sampling front end: one window of at most frames_max frames
       window_ms u32, channels u8                          every window_ms
     s frames u16, covers_ms u32                           then `frames × channels` int16 in the machine's own order, as a DMA writes them
@@ -58,6 +59,10 @@ def parse_actuate(packet):
 
 def time(now_ms):
     return _padded(">cQ", b"t", now_ms)
+
+
+def time_for_busy(now_ms):
+    return _padded(">cQ", b"b", now_ms)
 
 
 def hello(now_ms, front_end):

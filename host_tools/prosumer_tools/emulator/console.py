@@ -9,6 +9,7 @@ bridge does what a board's UART and C code would:
 - output that nobody reads is dropped, so that an unattended device never blocks. Everything goes to the log file.
 """
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -53,7 +54,8 @@ class Console:
             self._loop.remove_writer(fd)
         for fd in (self._outer, self._inner, self._outer_slave, self.stdio):
             os.close(fd)
-        self._log.close()
+        if self._log:
+            self._log.close()
 
     def process_started(self, pid, back_to_raw=False):
         self._pid = pid
@@ -120,13 +122,21 @@ class Console:
             self._loop.add_reader(self._inner, self._from_device)
 
     def _show(self, data):
-        if self._log.tell() < _LOG_BYTES:
-            self._log.write(data)
+        self._keep(data)
         text = re.sub(b"(?<!\r)\n", b"\r\n", data)
         if self._echo:
             self._echo(text)
         self._to_host += text
         self._flush_to_host()
+
+    def _keep(self, data):
+        try:
+            if self._log and self._log.tell() < _LOG_BYTES:
+                self._log.write(data)
+        except OSError as error:
+            logging.getLogger("prosumer.emulator").error("cannot write %s: %s; the log ends here", self.log_path, error.strerror.lower())
+            self._log.close()
+            self._log = None
 
     def _flush_to_host(self):
         before = len(self._to_host)
@@ -152,10 +162,8 @@ class Console:
 
 def _write_some(fd, pending):
     """Write what fits; True when nothing is left."""
-    try:
+    with contextlib.suppress(BlockingIOError):
         del pending[: os.write(fd, pending)]
-    except BlockingIOError:
-        pass
     return not pending
 
 

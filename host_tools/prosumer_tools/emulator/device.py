@@ -150,7 +150,6 @@ def compiled_chip():
     source = (Path(__file__).parent / "bootstrap" / "chip.py").read_bytes()
     code = image.compile_module(source, "chip.py", "x64", optimise=3)
     folder = image.BUILD / "bootstrap"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "chip.mpy"
     if not path.is_file() or path.read_bytes() != code:
         image.replace(path, code)

@@ -13,8 +13,7 @@ class Flash:
 
     def program(self, image_path):
         """Flash the whole image, as a new board is."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_bytes(Path(image_path).read_bytes())
+        image.replace(self.path, Path(image_path).read_bytes())
 
     def read(self, name):
         with self._mounted() as fs, fs.open(name, "rb") as file:
@@ -40,4 +39,4 @@ class Flash:
         yield fs
         fs.unmount()
         if save:
-            self.path.write_bytes(fs.context.buffer)
+            image.replace(self.path, fs.context.buffer)

@@ -57,11 +57,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.broker:
-            try:
-                await asyncio.to_thread(self.broker.start)
-            except BaseException:
-                self.broker.stop()
-                raise
+            self.broker.start()
         self._watchdog = self._loop.create_task(self._watch())
         return self
 
@@ -236,6 +232,8 @@ class Supervisor:
         elif kind == bus.BUSY:
             self.clock.computes(device.name, wall)
             device.busy_since = wall
+            device.told_ms = self.now_ms
+            device.send(bus.time_for_busy(self.now_ms))
             if device.state != "repl":
                 device.state = "busy"
         elif kind == bus.SAMPLE:

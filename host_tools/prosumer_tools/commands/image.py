@@ -1,0 +1,35 @@
+"""`prosumer image [BOARD]`: compile the firmware and write the LittleFS image that is flashed on a board or booted in the emulator."""
+import json
+import sys
+from pathlib import Path
+
+from prosumer_tools import image
+
+BUDGET_BYTES = 96 << 10
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser("image", help="compile the firmware and build a board's LittleFS image", description=__doc__)
+    parser.add_argument("board", nargs="?", default="EMULATED", metavar="BOARD", help="a folder of boards/ (default: EMULATED)")
+    parser.add_argument("--march", choices=image.MARCHES, default="x64", help="the processor: xtensawin for ESP32, S2 and S3, rv32imc for C3 and C6")
+    parser.add_argument("--out", type=Path, help="the image's file (default: build/BOARD-MARCH.img)")
+    parser.add_argument("--json", action="store_true", help="sizes as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    try:
+        built = image.build_image(args.board, args.march, args.out)
+    except image.ImageError as error:
+        print(f"prosumer image: {error}", file=sys.stderr)
+        return 2
+    firmware = {name: size for name, size in sorted(built.packages.items()) if name.startswith("prosumer")}
+    if args.json:
+        print(json.dumps({"image": str(built.path), "free_bytes": built.free_bytes, "packages": built.packages, "files": built.files}))
+        return 0
+    for name, size in sorted(built.packages.items()):
+        print(f"{name:<22}{size:>8} B")
+    used = sum(firmware.values())
+    print(f"{'firmware in all':<22}{used:>8} B   {100 * used / BUDGET_BYTES:.0f} % of the budget of {BUDGET_BYTES >> 10} KiB")
+    print(f"{built.path}: {image.IMAGE_BYTES >> 10} KiB, {built.free_bytes >> 10} KiB free")
+    return 0
