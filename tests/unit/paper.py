@@ -1,0 +1,297 @@
+"""A street on paper: several `Node`s with real keys and a real genesis in one process, a message bus in memory, virtual time.
+
+What a meter does around its node (sample, seal, reveal) is played here with made-up houses; everything that is agreed on
+runs in the firmware's own node, block, pool and catch-up. One process verifies each signature once and remembers the answer.
+"""
+import gc
+import os
+import struct
+import time
+import vfs
+
+from prosumer.codec import sha256
+from prosumer.errors import Reject
+from prosumer.identity.chain import ReadingChain
+from prosumer.identity.ed25519 import Signer
+from prosumer.identity.members import TAG, Genesis, Members
+from prosumer.ledger.headers import HeaderRing
+from prosumer.ledger.node import Node
+from prosumer.link import topics
+from prosumer.records import Commit, Envelope, MAX_LATE_READINGS, Header, Order, Vote
+
+START_S = 1750000200
+SLOT_S = 900
+RETAIL, FEED_IN = 250000, 80000
+DELAY_MS = 40
+COMMIT_BEFORE_MS = 15000
+_BLOCK = 512
+
+
+class Disk:
+    """A block device for LittleFS, so that rename and full disks behave as on the board. Its file has no name left."""
+
+    def __init__(self, blocks):
+        name = "/tmp/paper-%d-%d" % (time.time_ns(), id(self))
+        self.file = open(name, "w+b")
+        os.remove(name)
+        for _ in range(blocks):
+            self.file.write(bytes(_BLOCK))
+        self.blocks = blocks
+
+    def readblocks(self, block, buffer, offset=0):
+        self.file.seek(block * _BLOCK + offset)
+        self.file.readinto(buffer)
+
+    def writeblocks(self, block, buffer, offset=0):
+        self.file.seek(block * _BLOCK + offset)
+        self.file.write(buffer)
+
+    def ioctl(self, op, arg):
+        return self.blocks if op == 4 else _BLOCK if op == 5 else 0
+
+
+_mounted = False
+
+
+def fresh_folder():
+    """An empty LittleFS, in place of the one before."""
+    global _mounted
+    if _mounted:
+        vfs.umount("/paper")
+    gc.collect()
+    disk = Disk(2000)
+    vfs.VfsLfs2.mkfs(disk)
+    vfs.mount(vfs.VfsLfs2(disk), "/paper")
+    _mounted = True
+    return "/paper"
+
+
+def signer(name):
+    return Signer(sha256(b"paper " + name.encode()))
+
+
+def make_genesis(operator, signers, **changes):
+    """Signed bytes of a genesis in which every second member generates."""
+    numbers = {"start_s": START_S, "slot_s": SLOT_S, "delta_ms": 2000, "retail": RETAIL, "feed_in": FEED_IN, "min": 1,
+               "max": 1000000, "fee": 30000, "loss": 25, "penalty": 100000, "import": 20000000, "export": 20000000}
+    numbers.update(changes)
+    order = ("start_s", "slot_s", "delta_ms", "retail", "feed_in", "min", "max", "fee", "loss", "penalty", "import", "export")
+    body = struct.pack(">BIHHIIIIIHIII32s", 10, *([numbers[k] for k in order] + [operator.public]))
+    name = b"Paper Street"
+    body += bytes([len(name)]) + name + bytes([len(signers)])
+    for i, s in enumerate(signers):
+        body += s.public + bytes([1 - i % 2, 63, i % 4])
+    return body + operator.sign(TAG + body)
+
+
+class Known(Members):
+    """Members who remember what they verified: eight meters in one process need not do it eight times."""
+
+    def __init__(self, genesis):
+        super().__init__(genesis)
+        self.good = set()
+
+    def check(self, member, message, signature):
+        key = sha256(bytes([member & 255]), signature, message)
+        if key not in self.good:
+            super().check(member, message, signature)
+            self.good.add(key)
+
+
+class House:
+    """Registers that advance, and an order for each slot; every number follows from a seed."""
+
+    def __init__(self, member, generates):
+        self.member, self.generates = member, generates
+        self.totals = (5000000 + member, 1000000 * generates, 2000000 * generates)
+
+    def _random(self, slot, what, below):
+        return int.from_bytes(sha256(b"house", struct.pack(">iiB", slot + 1000, self.member, what))[:4], "big") % below
+
+    def net_mwh(self, slot):
+        """(use, generation) of a slot, mWh."""
+        sun = max(0, 8 - abs(slot % 16 - 8))
+        use = 60000 + self._random(slot, 0, 140000)
+        return use, (sun * 60000 + self._random(slot, 1, 9999) if self.generates else 0)
+
+    def advance(self, slot):
+        use, made = self.net_mwh(slot)
+        taken, given, generated = self.totals
+        self.totals = (taken + max(0, use - made), given + max(0, made - use), generated + made)
+        return self.totals
+
+    def curve(self, slot):
+        """(buy, sell) about what will happen, with an error; limits in a coarse grid so that ties do occur."""
+        use, made = self.net_mwh(slot)
+        net = use - made + self._random(slot, 2, 40000) - 20000
+        step = self._random(slot, 3, 8) * 10000
+        if net > 1:
+            return [(RETAIL, net - net // 3), (RETAIL - 50000 - step, net // 3)] if net > 3 else [(RETAIL, net)], []
+        if net < -3:
+            return [], [(FEED_IN + step, -net // 2), (FEED_IN + 60000 + step, -net - -net // 2)]
+        return None
+
+
+class Meter:
+    """One member: its node and the little of the agent that feeds it."""
+
+    def __init__(self, street, member, signer, folder):
+        self.street, self.me, self.signer, self.folder = street, member, signer, folder
+        self.house = House(member, bool(street.genesis.members[member][1]))
+        self.flags = self.accuracy = 0
+        self.hide = False  # seals orders and never shows them
+        self.boot()
+
+    def boot(self):
+        """Power on: all that is known comes from the files."""
+        g = self.street.genesis
+        try:
+            os.mkdir(self.folder[:-1])
+        except OSError:
+            pass
+        self.counts = {}
+        self.sealed = {}
+        self.chain = ReadingChain(self.folder + "readings", g, self.me, self.signer, self.house.totals)
+        ring = HeaderRing(self.folder + "headers", Header.size())
+        self.node = Node(g, self.street.members, self.me, self.signer, self.folder, ring, self.entropy, self.publish, self.count)
+        self.node.on_final = self.on_final
+        self.up = True
+
+    def entropy(self, n):
+        self.street.drawn += 1
+        return sha256(b"entropy", bytes([self.me]), self.street.drawn.to_bytes(4, "big"))[:n]
+
+    def count(self, event):
+        self.counts[event] = self.counts.get(event, 0) + 1
+
+    def publish(self, kind, payload, member=None):
+        self.street.send(self.me, kind, self.me if member is None else member, payload)
+
+    def offer(self, kind, record):
+        try:
+            self.node.add(record, self.street.now)
+        except Reject as e:
+            self.count("own-" + e.code)
+        self.publish(kind, record.pack())
+
+    def end_slot(self, slot):
+        totals = self.house.advance(slot)
+        if self.up:
+            reading = self.chain.extend(slot, totals, 50, self.flags, self.accuracy, b"calib%03d" % self.me)
+            self.offer(topics.READING, reading)
+
+    def commit(self, slot):
+        curve = self.house.curve(slot)
+        if curve:
+            self.sealed[slot] = order = Order(self.me, slot, self.entropy(16), curve[0], curve[1])
+            feeder = self.street.genesis.feeder_id
+            commit = Commit(member=self.me, slot=slot, digest=order.digest(feeder))
+            commit.signature = self.signer.sign(commit.message(feeder))
+            self.offer(topics.COMMIT, commit)
+
+    def on_final(self, header):
+        self.street.final(self, header)
+        order = self.sealed.get(header.slot + 2)
+        if order and self.node.state.commits.get(order.slot, {}).get(self.me) and not self.hide:
+            self.offer(topics.ORDER, order)
+        self.offer_readings()
+
+    def offer_readings(self):
+        for reading in self.chain.unsettled(self.node.state.accounts[self.me].next_seq)[:MAX_LATE_READINGS]:
+            self.offer(topics.READING, reading)
+
+    def reconnect(self):
+        """As the agent does when its connection is back."""
+        self.node.catchup.ask(self.street.now)
+        self.offer_readings()
+        self.node.announce()
+
+    def receive(self, kind, member, payload):
+        if member == self.me:
+            return
+        try:
+            self.node.receive(kind, member, payload, self.street.now)
+        except Reject as e:
+            self.count(e.code)
+
+
+class Street:
+    def __init__(self, n, folder, **changes):
+        """`folder` exists and is empty; `changes`: numbers of the genesis."""
+        self.operator = signer("operator")
+        signers = [signer("member %d" % i) for i in range(n)]
+        self.genesis_bytes = make_genesis(self.operator, signers, **changes)
+        self.genesis = Genesis(self.genesis_bytes)
+        self.members = Known(self.genesis)
+        self.now = self.genesis.start_ms(0)
+        self.queue = []  # (due_ms, to, kind, member, payload), in order of due_ms: the delay is the same for all
+        self.drawn = 0
+        self.lost = lambda sender, to, kind, payload: False
+        self.finals = {}  # slot → {header bytes: [member, …]}
+        self.proposals = {}  # header hash → bytes, of this slot and the one before
+        self.finalize = {}  # header hash → {member: signature}
+        self.meters = [Meter(self, i, s, "%s/%d/" % (folder, i)) for i, s in enumerate(signers)]
+
+    # -- the bus
+
+    def send(self, sender, kind, member, payload):
+        if type(payload) is not bytes:
+            payload = payload.pack()  # what goes into the socket piece by piece arrives in one
+        if kind == topics.PROPOSAL:
+            header = Header.parse(payload[1:147])
+            self.proposals[header.hash(self.genesis.feeder_id)] = payload
+        elif kind == topics.VOTE and payload[1]:
+            vote = Vote.parse(payload)
+            self.finalize.setdefault(vote.header_hash, {})[vote.member] = vote.signature
+        for meter in self.meters:
+            if meter.me != sender and not self.lost(sender, meter.me, kind, payload):
+                self.queue.append((self.now + DELAY_MS, meter, kind, member, payload))
+
+    def final(self, meter, header):
+        self.finals.setdefault(header.slot, {}).setdefault(header.pack(), []).append(meter.me)
+
+    def envelope(self, first, last, import_limit_mwh, export_limit_mwh):
+        e = Envelope(first_slot=first, last_slot=last, import_limit_mwh=import_limit_mwh, export_limit_mwh=export_limit_mwh)
+        e.signature = self.operator.sign(e.message(self.genesis.feeder_id))
+        self.send(-1, topics.ENVELOPE, topics.OPERATOR, e.pack())
+
+    # -- time
+
+    def run(self, slots):
+        """Play that many slots, from the start of one to the start of another."""
+        for _ in range(slots):
+            slot = self.genesis.slot_at(self.now)
+            self.forget(slot - 1)
+            gc.collect()
+            for meter in self.meters:
+                if slot:
+                    meter.end_slot(slot - 1)
+            self.play(self.genesis.gate_ms(slot) - COMMIT_BEFORE_MS)
+            for meter in self.meters:
+                if meter.up:
+                    meter.commit(slot + 2)
+            self.play(self.genesis.start_ms(slot + 1))
+
+    def forget(self, slot):
+        """Proposals and finalize votes of earlier slots: the heap is small."""
+        for h in [h for h, raw in self.proposals.items() if Header.parse(raw[1:147]).slot < slot]:
+            del self.proposals[h]
+            self.finalize.pop(h, None)
+        self.members.good.clear()
+
+    def play(self, until):
+        """Deliver messages and let nodes act, up to `until`."""
+        while True:
+            up = [m for m in self.meters if m.up]
+            due = min([m.node.next_due(self.now) for m in up] + [q[0] for q in self.queue[:1]])
+            if due >= until:
+                self.now = until
+                return
+            self.now = max(due, self.now)
+            while self.queue and self.queue[0][0] <= self.now:
+                _, meter, kind, member, payload = self.queue.pop(0)
+                if meter.up:
+                    meter.receive(kind, member, payload)
+            for m in up:
+                m.node.step(self.now)
+                m.node.catchup.step(self.now)
