@@ -23,6 +23,7 @@ from prosumer.errors import Reject
 from prosumer.market.forecast import ALWAYS, AT, LAPLACE
 
 MAX_STEPS = const(8)
+_CAUTION = const(32)    # a trade must promise 1/32 of what the tariff leaves between its prices, for what no forecast knows
 
 
 def above(excess_mwh, deviation_mwh, tails=LAPLACE):
@@ -81,23 +82,32 @@ def make_order(retail, feed_in, need_mwh, deviation_mwh, flex=(), max_buy_mwh=0,
         for z in AT:
             cuts.add(min(max(need_mwh + y + z * deviation_mwh // 8, -max_sell_mwh), max_buy_mwh))
     cuts = sorted(cuts)
+    caution = (retail - feed_in) // _CAUTION
     buy, sell = [], []
     for i in range(len(cuts) - 1):
         low, high = cuts[i], cuts[i + 1]
         value = marginal_value((low + high) // 2, need_mwh, deviation_mwh, feed_in, edges, tails)
         if low >= 0:
             if value < retail:
-                value -= local
+                value -= caution + local
             if value >= feed_in:
                 buy.append([value, high - low])
-        elif value + local <= retail or not local:
-            sell.append([value, high - low])
+        else:
+            if value > feed_in:
+                value = min(value + caution, retail)
+            if value + local <= retail or not local:
+                sell.append([value, high - low])
     sell.reverse()                      # outwards from zero, as the steps of an order stand
     buy = _few(buy)
     floor = buy[0][0] + 1 if buy else feed_in
     for step in sell:
         step[0] = max(step[0], floor)
     return _order(buy), _order([s for s in _few(sell) if s[0] <= retail])
+
+
+def position_at(buy, sell, price):
+    """Net energy (mWh, bought positive) an order comes to at a clearing price when its marginal step is filled."""
+    return sum([e for p, e in buy if p >= price]) - sum([e for p, e in sell if p <= price])
 
 
 def _few(steps):

@@ -10,13 +10,10 @@ from micropython import const
 from prosumer.errors import Reject
 
 _HOUR_S = const(3600)
-SPREAD=2
-MARGIN=16
-COLD=1
 # Where stored energy is surely, likely, even odds, hardly, not needed before the next sun: probability in 1/16 between
 # cuts in 1/16 of the spread (quantiles 7/8, 5/8, 3/8, 1/8 of a Laplace error).
 _NEEDED = (16, 12, 8, 4, 0)
-_CUTS = (-22, -5, 5, 22)
+_CUTS = (-22, -5, 5, 22, 1 << 20)
 
 
 def target_mw(traded_mwh, done_mwh, left_s):
@@ -77,50 +74,59 @@ class Battery:
             flow += abs(need)
             empties, fills = self.reserve_mwh - stored_mwh - path, self.capacity_mwh - stored_mwh - path
             if empties >= high:
-                return high, flow * SPREAD // 4, slots
+                return high, flow // 2, slots
             if fills <= low:
-                return low, flow * SPREAD // 4, slots
+                return low, flow // 2, slots
             low, high = max(low, empties), min(high, fills)
             slots += 1
         # Undecided after a day: it goes on as the day's balance goes, as far as that stands out of the doubt.
-        lean = _clip(path * (high - low) // max(flow * SPREAD // 4, 1), low - high, high - low)
-        return (low + high - lean) // 2, flow * SPREAD // 4, slots
+        lean = _clip(path * (high - low) // max(flow // 2, 1), low - high, high - low)
+        return (low + high - lean) // 2, flow // 2, slots
 
     def steps(self, stored_mwh, outlook, slot_s, retail, feed_in, prices=()):
         """Steps for the order of a slot that begins with `stored_mwh`; `outlook` and `prices` are of the slots after it.
 
-        Without an outlook (a first day) stored energy is worth retail and room is worth feed-in: greedy.
+        Without an outlook (a first day) stored energy is never sold and bought only near feed-in: greedy.
         """
+        efficiency = self.efficiency
         give, take = self.limits_mw(stored_mwh, slot_s)
         give, take = -(give * slot_s // _HOUR_S), take * slot_s // _HOUR_S
-        shift, spread, slots = self.turning_point(stored_mwh, outlook, slot_s) if outlook else (self.capacity_mwh, 0, 0) if COLD else (0,0,0)
-        efficiency = self.efficiency
-        margin = (retail - feed_in) // MARGIN       # at the cheapest price itself rather store than sell
-        n = (self.capacity_mwh - stored_mwh) * 1000 // efficiency * _HOUR_S // (self.power_mw * slot_s) + 1
-        # what room costs when the battery fills; and no more than it can still be had for before the energy is needed
-        cheap = _clip(_nth(prices, n), feed_in, retail) if n <= len(prices) else feed_in
-        before = sorted(prices[:slots])
-        most = before[n - 1] + margin if n <= len(before) else (retail+feed_in)//2 if COLD and not outlook else retail
-        # what is not needed at home can still be sold in the evening, before the battery fills
-        n = max(0, stored_mwh - self.reserve_mwh) * efficiency // 1000 * _HOUR_S // (self.power_mw * slot_s) + 1
-        if n <= len(before):
-            cheap = max(cheap, min(before[-n], retail) * efficiency // 1000 * efficiency // 1000 - margin)
+        shift, spread, slots = self.turning_point(stored_mwh, outlook, slot_s) if outlook else (self.capacity_mwh, 0, 0)
+        needed = retail * efficiency // 1000                # worth of a stored unit that replaces a purchase
+        spare, most = self._market(stored_mwh, slot_s, retail, feed_in, prices, slots)
+        if not outlook:
+            most = (retail + 3 * feed_in) // 4
         steps = []
-        edges = [shift + spread * cut // 16 for cut in _CUTS] + [self.capacity_mwh]
         begin = -self.capacity_mwh
-        for i in range(len(edges)):
-            end = edges[i]
-            # worth inside the battery: retail after the way out, or the feed-in that its room will cost on the way in
-            worth = (_NEEDED[i] * (retail * efficiency // 1000)
-                     + (16 - _NEEDED[i]) * ((cheap + margin) * 1000 // efficiency)) // 16
+        for cut, odds in zip(_CUTS, _NEEDED):
+            end = min(shift + spread * cut // 16, self.capacity_mwh)
+            worth = (odds * needed + (16 - odds) * spare) // 16
             gives = min(end * efficiency // 1000, 0) - max(begin * efficiency // 1000, give)
             takes = min(end * 1000 // efficiency, take) - max(begin * 1000 // efficiency, 0)
-            if gives > 0:
-                steps.append((_clip(worth * 1000 // efficiency, feed_in, retail), 0, gives))
+            if gives > 0:       # below retail, so that the house empties its own battery before it buys at retail
+                steps.append((_clip(worth * 1000 // efficiency, feed_in, max(feed_in, retail - 1)), 0, gives))
             if takes > 0:
-                steps.append((_clip(worth * efficiency // 1000, feed_in, min(most, retail)), takes, 0))
-            begin = end
+                steps.append((_clip(worth * efficiency // 1000, feed_in, most), takes, 0))
+            begin = max(begin, end)
         return steps
+
+    def _market(self, stored_mwh, slot_s, retail, feed_in, prices, slots):
+        """(spare, most): what a stored unit is worth that the house will not need, and the most to pay for charging now.
+
+        The n-th cheapest of the coming prices fills the room; it is at least that, or what the evening's neighbours pay before
+        the battery fills. Where the energy is needed first, charging must not cost more than it can still be had for until then.
+        """
+        slot_mwh = self.power_mw * slot_s // _HOUR_S
+        margin = (retail - feed_in) // 16                   # at such a price rather store than sell
+        n = (self.capacity_mwh - stored_mwh) * 1000 // self.efficiency // slot_mwh + 1
+        spare = _clip(_nth(prices, n), feed_in, retail) if n <= len(prices) else feed_in
+        before = sorted(prices[:slots])
+        most = _clip(before[n - 1] + margin, feed_in, retail) if n <= len(before) else retail
+        n = max(0, stored_mwh - self.reserve_mwh) * self.efficiency // 1000 // slot_mwh + 1
+        if n <= len(before):
+            evening = min(before[-n], retail) * self.efficiency // 1000 * self.efficiency // 1000
+            spare = max(spare, evening - margin)
+        return (spare + margin) * 1000 // self.efficiency, most
 
 
 class Ev:

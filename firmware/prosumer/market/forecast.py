@@ -18,7 +18,6 @@ from prosumer.errors import Reject
 _VERSION = const(1)
 _MAX_BINS = const(96)       # slots shorter than 15 min share a bin of the day's profiles
 _UNKNOWN = const(-1)
-TSH=6
 _RING = const(4)            # predictions that wait for their slot: orders look 2 slots ahead
 _MAX_MWH = const(60_000_000)  # 60 kWh a slot: far beyond any house, keeps one bad reading from staying for days
 _HEAD = const(3)            # version, bins
@@ -42,7 +41,7 @@ class _Views:
     """Forecasts of one component by several views, joined by how well each has done: errors are mWh, mean absolute."""
 
     def __init__(self, count):
-        self.errors = array("i", [0] * (count + 1))     # one per view, the last one of the joined forecast
+        self.errors = array("i", [0] * (count + 2))     # one per view, then of the joined forecast, then its mean
 
     def join(self, views):
         """The weighted mean of the views that know something (>= 0); 0 when none does."""
@@ -58,11 +57,21 @@ class _Views:
 
     def learn(self, views, joined, actual):
         errors = self.errors
+        misses = [abs(view - actual) if view >= 0 else _UNKNOWN for view in views] + [abs(joined - actual), joined]
         for i in range(len(errors)):
-            view = joined if i == len(views) else views[i]
-            if view >= 0:
-                miss = abs(view - actual)
-                errors[i] = miss if not errors[i] else errors[i] + _part(miss - errors[i], 4)
+            if misses[i] >= 0:
+                errors[i] = misses[i] if not errors[i] else errors[i] + _part(misses[i] - errors[i], 4)
+
+    def deviation(self, joined, cold, of_hour=_UNKNOWN):
+        """Mean absolute error to expect of a forecast: half as it was lately (and at this hour), half in proportion to what
+        is forecast, because a quiet house is surer than a busy one. `cold`: this hour was never seen, so it can be as wrong
+        as it is large."""
+        miss, mean = self.errors[-2:]
+        if of_hour >= 0:
+            miss = (miss + of_hour) // 2
+        if mean:
+            miss = (miss + min(miss * joined // mean, 4 * miss)) // 2
+        return max(miss, joined) if cold else miss
 
 
 def _part(difference, shift):
@@ -93,7 +102,8 @@ class Forecast:
         self._sky = array("i", [0] * 4)
         self._use_views = _Views(3)
         self._sun_views = _Views(3)
-        self.tails = array("i", LAPLACE)
+        self._prices = array("i", [_UNKNOWN] * bins)    # clearing price by time of day
+        self.tails = array("i", LAPLACE)                # P(error > AT/8 deviations), followed over some 130 slots
         self._waiting = [None] * _RING
 
     def _bin(self, slot):
@@ -127,7 +137,7 @@ class Forecast:
             self._sun_views.learn(sun_views, sun, generation_mwh)
         error = consumption_mwh - generation_mwh - use + sun
         for i in range(1, len(AT) - 1):
-            self.tails[i] += _part((ALWAYS if error * 8 > AT[i] * deviation else 0) - self.tails[i], TSH)
+            self.tails[i] += _part((ALWAYS if error * 8 > AT[i] * deviation else 0) - self.tails[i], 7)
         at = self._bin(slot)
         self._miss[at] = _level(self._miss[at], abs(use - consumption_mwh), 2)
 
@@ -173,22 +183,33 @@ class Forecast:
         return min(profile * sky[2] // sky[3], 3 * profile)
 
     def _deviation(self, at, use, sun):
-        miss = self._use_views.errors[3] or use // 2
-        if self._miss[at] >= 0:
-            miss = (miss + self._miss[at]) // 2
-        # A plant's error is in proportion to what it makes; its mean error was found over daylight.
-        cloud = min(self._sun_views.errors[3] or sun // 2, sun)
+        miss = self._use_views.deviation(use, self._use[at] < 0, self._miss[at])
+        cloud = min(self._sun_views.deviation(sun, self._sun[at] < 0), sun)
         return max(miss, cloud) + min(miss, cloud) * 3 // 8     # close to sqrt(a^2 + b^2)
 
     def ahead(self, slot, count):
-        """Net need (consumption - generation) of `count` slots from `slot` by the profiles alone; [] before a day is known."""
+        """Net need (consumption - generation) of `count` slots from `slot` by the profiles, [] before a whole day is known.
+
+        The outlook that storage is planned by.
+        """
         use, sun = self._use, self._sun
-        bins = [self._bin(s) for s in range(slot, slot + count)]
-        return [use[at] - sun[at] for at in bins] if min(use) >= 0 else []
+        if min(use) < 0:
+            return []
+        return [use[at] - sun[at] for at in [self._bin(s) for s in range(slot, slot + count)]]
+
+    def observe_price(self, slot, price_ucr_per_kwh):
+        """Learn what a slot cleared at (a void slot: retail)."""
+        at = self._bin(slot)
+        self._prices[at] = _level(self._prices[at], price_ucr_per_kwh, 1)
+
+    def prices(self, slot, count):
+        """Expected clearing prices of `count` slots from `slot`, as on the last days; [] before a whole day is known."""
+        prices = self._prices
+        return [prices[self._bin(s)] for s in range(slot, slot + count)] if min(prices) >= 0 else []
 
     def dump(self):
-        """State for the flash store: version, bins, then big-endian i32; at most 1,230 bytes."""
-        return pack(">BH", _VERSION, self._bins) + b"".join([_ints(a) for a in self._arrays()])
+        """The pieces joined; at most 1,290 bytes."""
+        return b"".join(self.pieces())
 
     def load(self, state):
         """Take up what `dump` wrote; refuses another version, slot length or size and then changes nothing."""
@@ -203,7 +224,7 @@ class Forecast:
                 at += 4
 
     def _arrays(self):
-        return (self._use, self._miss, self._sun, self._levels, self._sky,
+        return (self._use, self._miss, self._sun, self._prices, self._levels, self._sky,
                 self._use_views.errors, self._sun_views.errors, self.tails)
 
 
