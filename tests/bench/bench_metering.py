@@ -22,8 +22,10 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "host_tools"))
+sys.path[:0] = [str(ROOT / "host_tools"), str(ROOT / "tests/bench")]
 
+from metering_cost import cost  # noqa: E402
+from metering_others import ct_clamp, emonlib, emonlibcm  # noqa: E402
 from prosumer_tools.emulator import adc  # noqa: E402
 from prosumer_tools.unixport import run_firmware  # noqa: E402
 
@@ -32,10 +34,9 @@ IMAX = 63.0
 FULL_SCALE = 90.0  # A peak: what 63 A rms needs
 LEAD_S = 0.4  # before the measurement: the first cycle has been found
 SCRIPT = """
-import json, sys, time
+import json, sys
 from prosumer.metering.calibration import Calibration
 from prosumer.metering.meter import Meter
-buf = None
 for line in sys.stdin:
     job = json.loads(line)
     cal = Calibration.from_dict(job["calibration"])
@@ -47,7 +48,6 @@ for line in sys.stdin:
     out = []
     with open(job["file"], "rb") as f:
         done = 0
-        t = time.ticks_us()
         for frame in job["closes"]:
             while done < frame:
                 n = min(1600, frame - done)
@@ -62,8 +62,7 @@ for line in sys.stdin:
             out.append([r["frequency_mhz"], r["voltage_mv"], r["flags"], r["cycles_processed"], r["cycles_missing"],
                         [[c["active_power_mw"], c["reactive_power_mvar"], c["current_ma"], c["import_mwh"], c["export_mwh"],
                           c["uncertainty_mwh"]] for c in [r["channels"][x.name] for x in meter.clamps]]])
-        t = time.ticks_diff(time.ticks_us(), t)
-    print(json.dumps([out, t]))
+    print(json.dumps(out))
 """
 
 
@@ -95,18 +94,18 @@ class Case:
         return [lead] + [lead + round(self.seconds * rate) * (k + 1) for k in range(self.repeats)]
 
 
-def measure(cases):
-    """Runs all cases in one process of the firmware; each gets `.errors` in % (one for each repeat) and `.readings`."""
+def measure(cases, keep=False):
+    """Runs the cases through the firmware; each gets `.errors` in % (one for each repeat), `.readings`, and `.raw` counts on demand."""
     with tempfile.TemporaryDirectory() as folder:
         for case in cases:
             path = Path(folder) / "samples"
             closes = case.sample(path)
             job = {"file": str(path), "closes": closes, "rate": case.chain.rate_hz, "calibration": case.calibration, "covers_ms": 0}
-            out, micros = json.loads(run_firmware(SCRIPT, json.dumps(job) + "\n", heap="2M"))
+            out = json.loads(run_firmware(SCRIPT, json.dumps(job) + "\n", heap="2M"))
+            if keep:
+                case.raw = np.fromfile(path, "<i2").reshape(-1, 2)[closes[0]:]
             case.readings = out[1:]
             case.errors = [100 * (r[5][0][0] / 1000 / case.truth_w - 1) if case.truth_w else r[5][0][0] / 1000 for r in case.readings]
-            case.microseconds = micros
-            case.frames = closes[-1]
     return cases
 
 
@@ -122,7 +121,8 @@ def figures(quick=False):
     n = 8 if quick else 40
     cases = {}
     for name, current, pf, cap, seconds, repeats in (
-            ("100:1 of Imax in 5 s", IMAX / 100, 1.0, False, 5, n), ("1000:1 of Imax in 6 min", IMAX / 1000, 1.0, False, 360, 1 if quick else 20),
+            ("100:1 of Imax in 5 s", IMAX / 100, 1.0, False, 5, n),
+            ("1000:1 of Imax in 6 min", IMAX / 1000, 1.0, False, 360, 1 if quick else 20),
             ("PF 0.5 inductive, 10 A, 5 s", 10, 0.5, False, 5, n), ("PF 0.8 capacitive, 10 A, 5 s", 10, 0.8, True, 5, n),
             ("PF 0.5 inductive, Imax, 5 s", IMAX, 0.5, False, 5, n)):
         wave, truth = loads(current, pf, cap)
@@ -278,47 +278,6 @@ def settings(quick=False):
 
 # -- other meters' algorithms on the same samples ------------------------------------------------------------
 
-def emonlib(v, i, lag_samples):
-    """emonLib `calcVI(20, …)`: slow low-pass for the offset, V shifted between two samples, mean over 20 half-cycles."""
-    from scipy.signal import lfilter
-
-    def filtered(x):
-        offset = lfilter([1 / 1024], [1, -(1 - 1 / 1024)], x, zi=[x[:160].mean() * (1 - 1 / 1024)])[0]
-        return x - offset
-
-    fv, fi = filtered(v), filtered(i)
-    shifted = fv[:-1] + (1 + lag_samples) * (fv[1:] - fv[:-1])
-    p = shifted * fi[1:]
-    above = v[1:] > v.mean()
-    edges = np.nonzero(above[1:] != above[:-1])[0]
-    runs = [p[a:b].mean() for a, b in zip(edges[::20], edges[20::20], strict=False)]
-    return float(np.mean(runs))
-
-
-def emonlibcm(v, i, lag_samples, theta):
-    """emonLibCM: continuous sums of whole cycles (counted by sign changes), the phase from V and the last V, offset at the end."""
-    above = v > v.mean()
-    ups = np.nonzero(above[1:] & ~above[:-1])[0] + 1
-    a, b = max(ups[0], 1), ups[-1]
-    n = b - a
-    pa, pb = (v[a:b] * i[a:b]).sum(), (v[a - 1:b - 1] * i[a:b]).sum()
-    x = -lag_samples  # V is needed later than it was sampled
-    y = math.sin(x * theta) / math.sin(theta)
-    total = pa * (math.cos(x * theta) - y * math.cos(theta)) + pb * y
-    return float(total / n - v[a:b].mean() * i[a:b].mean())
-
-
-def ct_clamp(i, seconds_of_sample, rate):
-    """ESPHome `ct_clamp`: RMS of samples over 200 ms, a sample that equals the last one is left out. Amperes, no power."""
-    out = []
-    size = round(seconds_of_sample * rate)
-    for at in range(0, len(i) - size + 1, size):
-        x = i[at:at + size]
-        x = x[np.r_[True, x[1:] != x[:-1]]]
-        out.append(math.sqrt(max(0.0, (x * x).mean() - x.mean() ** 2)))
-    return float(np.mean(out))
-
-
 def side_by_side(quick=False):
     """[(load, ours, emonLib, emonLibCM, ct_clamp times 230 V)]: errors in %."""
     rows = []
@@ -328,11 +287,10 @@ def side_by_side(quick=False):
             ("offsets of 20 LSB, 1 A, PF 1", *loads(1), {"through": chain(offset_lsb=(20.0, -20.0))}),
             ("half-wave DC, 20 A", adc.half_wave(20), U * 10, {}), ("bursts, 2 on 2 off, 20 A", adc.bursts(20), U * 10, {}),
             ("5th harmonic", adc.sine(20, harmonics=((5, 0.4, 0.0),)), U * 20 * 1.04, {"volts": adc.sine(U, harmonics=((5, 0.1, 0.0),))})):
-        case, = measure([Case(name, current, truth, 2 if quick else 5, **more)])
+        case, = measure([Case(name, current, truth, 2 if quick else 5, **more)], keep=True)
         c = case.chain
-        raw = np.frombuffer(c.samples(LEAD_S, round(case.seconds * c.rate_hz), [case.volts], [current]), "<i2").reshape(-1, 2)
-        v = raw[:, 0] * c.v_full_scale / c.top
-        i = raw[:, 1] * c.i_full_scale / c.top
+        v = case.raw[:, 0] * c.v_full_scale / c.top
+        i = case.raw[:, 1] * c.i_full_scale / c.top
         lag = c.skew_us * 1e-6 * c.rate_hz
         others = emonlib(v, i, lag), emonlibcm(v, i, lag, 2 * math.pi * 50 / c.rate_hz), U * ct_clamp(i, 0.2, c.rate_hz)
         rows.append((name, case.errors[0], *(100 * (p / truth - 1) for p in others)))
@@ -400,10 +358,14 @@ def main(argv=None):
     others = side_by_side(options.quick)
     for name, *errors in others:
         print(f"  {name:46}" + "".join(f" {e:+9.3f}" for e in errors))
+    print("cost at 8 kHz (240 MHz derived: see cost())")
+    costs = cost()
+    for name, values in costs.items():
+        print(f"  {name}: {json.dumps(values)}")
     print(f"curves in build/bench/metering_errors.png; {time.time() - started:.0f} s; missed: {', '.join(missed) or 'none'}")
     if options.json:
         Path(options.json).write_text(json.dumps({"figures": numbers, "influences": influence, "table": points, "chains": chains,
-                                                  "side_by_side": others, "missed": missed}, indent=1))
+                                                  "side_by_side": others, "cost": costs, "missed": missed}, indent=1))
     return 1 if missed else 0
 
 

@@ -21,7 +21,7 @@ def calibration(currents=1, voltages=1, state="factory", **fields):
 
 
 def meter(**fields):
-    return Meter((("v", "voltage"), ("grid", "grid")), RATE, calibration(**fields))
+    return Meter((("v", "voltage"), ("grid", "grid")), RATE, calibration(**fields), group_cycles=10)
 
 
 def buffer(start, count, f, lag, peak=I_PEAK, skew_us=0, v_peak=V_PEAK, offset=(0, 0)):
@@ -158,11 +158,11 @@ def test_clipping_and_frequency_are_flagged():
 
 
 def test_reversed_pv_clamp():
-    mt = Meter((("v", "voltage"), ("pv", "pv")), RATE, calibration(no_load_mw=3000))
+    mt = Meter((("v", "voltage"), ("pv", "pv")), RATE, calibration(no_load_mw=3000), group_cycles=10)
     mt.window(buffer(0, 3200, 50, math.pi), 3200)
     c = mt.close_interval()["channels"]["pv"]
     assert c["flags"] == m.REVERSED
-    mt = Meter((("v", "voltage"), ("pv", "pv")), RATE, calibration(no_load_mw=3000, gain_na=-I_GAIN))
+    mt = Meter((("v", "voltage"), ("pv", "pv")), RATE, calibration(no_load_mw=3000, gain_na=-I_GAIN), group_cycles=10)
     mt.window(buffer(0, 3200, 50, math.pi), 3200)
     assert mt.close_interval()["channels"]["pv"]["flags"] == 0 and mt.power_mw("pv") > 0
 
@@ -190,7 +190,7 @@ def test_energy_is_exact_over_many_closings():
 def test_three_phases_and_six_clamps():
     channels = (("v1", "voltage"), ("v2", "voltage"), ("v3", "voltage"), ("g1", "grid", 0), ("g2", "grid", 1), ("g3", "grid", 2),
                 ("pv", "pv", 1), ("ev", "ev", 2), ("b", "battery", 0))
-    mt = Meter(channels, RATE, calibration(6, 3))
+    mt = Meter(channels, RATE, calibration(6, 3), group_cycles=10)
     phases = (0, 1, 2, 1, 2, 0)
     size = 2000
     for part in range(2):
@@ -212,7 +212,7 @@ def test_three_phases_and_six_clamps():
 
 def test_a_phase_without_voltage_is_not_the_reference():
     channels = (("v1", "voltage"), ("v2", "voltage"), ("v3", "voltage"), ("g2", "grid", 1))
-    mt = Meter(channels, RATE, calibration(1, 3))
+    mt = Meter(channels, RATE, calibration(1, 3), group_cycles=10)
     out = array("h", [0] * (4 * 1600))
     for k in range(1600):
         out[4 * k + 1] = round(V_PEAK * math.sin(2 * math.pi * 50 / RATE * k))

@@ -3,7 +3,7 @@
     frames ──crossing──▶ whole cycles ──add_pair──▶ sums of a group ──quantities──▶ P, Q, V, I, f ──▶ energy, exact
 
 A *continuous* front end hands over every frame; cycles run on from one buffer into the next. A *windowed* one hands
-over a piece now and then that stands for `covers_ms`. A group is ten cycles (IEC 61000-4-30) or one window. Group
+over a piece now and then that stands for `covers_ms`. A group is 25 cycles or one window. Group
 borders lie between samples, so the samples at a border are shared out between the groups and nothing is lost or
 counted twice.
 
@@ -26,10 +26,10 @@ _UNIT = const(4096)  # parts of a frame
 class Meter:
     """`channels`: ((name, role[, phase]), …) in the order of the frame, voltages (role "voltage") first.
 
-    `calibration` has one entry for each. group_cycles: 10 for a meter, fewer where intervals are short. rate_mhz: the exact
+    `calibration` has one entry for each. group_cycles: fewer than 25 where intervals are short. rate_mhz: the exact
     rate in millihertz, where the converter's clock is known better."""
 
-    def __init__(self, channels, rate_hz, calibration, nominal_hz=50, group_cycles=10, rate_mhz=0):
+    def __init__(self, channels, rate_hz, calibration, nominal_hz=50, group_cycles=25, rate_mhz=0):
         self.calibration = calibration
         self.rate_hz = rate_hz
         self._rate = rate = rate_mhz or 1000 * rate_hz  # mHz
@@ -187,7 +187,7 @@ class Meter:
     def _scan(self, buf, n, end, covers_ms):
         """Walk over the frames n … end: close a group at each of its last crossings, or at the last one of a window."""
         closed = 0
-        a = n
+        a = last = n  # from here frames are not yet in the sums; the last crossing, or where it would be without the carried frames
         d = self._detector
         while True:
             n = kernel.crossing(buf, self._cross, d, n, end) + 1
@@ -195,18 +195,20 @@ class Meter:
                 break
             weight = d[4] * _UNIT // d[5] - _UNIT // 2  # where the border lies, from the middle between two frames
             if self._running:
-                self._add(buf, a, n)
                 self._cycles += 1
-                length = self._since * _UNIT + weight - self._weight
+                frames = self._since + n - last
+                length = frames * _UNIT + weight - self._weight
                 # a grid's period does not change by 0.7 of a frame from one cycle to the next: samples were lost
                 if self._last and abs(length - self._last) > 2867:
-                    self._lost += self._since
+                    self._lost += frames
                     self.flags |= MISSING
                 self._last = length
                 if not covers_ms and self._cycles >= self._group:
+                    self._add(buf, a, n)
                     self._edge(buf, n, weight)
                     self._close(weight, 0)
                     closed += 1
+                    a = n
             else:
                 if not covers_ms:
                     self._rest += n - a + self._frames
@@ -214,13 +216,16 @@ class Meter:
                 self._edge(buf, n, weight)
                 self._swap(weight)
                 self._running = True
+                a = n
             self._weight = weight
             self._since = 0
-            a = n
+            last = n
         if not covers_ms:
+            self._since += end - last
             self._add(buf, a, end)
         elif self._cycles:
-            self._edge(buf, a, self._weight)
+            self._add(buf, a, last)
+            self._edge(buf, last, self._weight)
             self._close(self._weight, covers_ms)
             closed = 1
         return closed
@@ -230,7 +235,6 @@ class Meter:
             for c in self._all:
                 kernel.add_pair(buf, c.geometry, c.sums, a, n)
         self._frames += n - a
-        self._since += n - a
 
     def _edge(self, buf, n, weight):
         """The one sample at the border: the last of this group if the border lies before its middle, else the next."""
