@@ -1,5 +1,7 @@
 """Load the board, prove entropy and identity, run the agent. A meter that is not enrolled yet shows its key and waits."""
+import gc
 import json
+import sys
 
 from prosumer.errors import Halt, Reject
 
@@ -24,12 +26,15 @@ def genesis():
 
 
 def main():
+    gc.threshold(4096)  # while modules load: keeps what stays at the bottom of the heap, in one piece
     from prosumer.identity.keystore import KeyStore
     hal = board.hal()
     keys = KeyStore("/seed.key", hal.unique_id())
     if not keys.exists():
         keys.create(hal.entropy)
     signer = keys.open()
+    del keys, KeyStore, sys.modules["prosumer.identity.keystore"]
+    del sys.modules["prosumer.identity.seal"], sys.modules["prosumer.identity.entropy"]  # done with, and the heap is small
     print("meter", signer.public.hex())
     settings, feeder = config(), genesis()
     if not settings or not feeder:
@@ -37,7 +42,11 @@ def main():
         return
     from prosumer.agent import Agent
     from prosumer.metering.calibration import Calibration
-    Agent(hal, settings, board.channels(settings), board.calibration(settings), signer, feeder).run()
+    agent = Agent(hal, settings, board.channels(settings), board.calibration(settings), signer, feeder)
+    gc.collect()
+    print("heap free", gc.mem_free())
+    gc.threshold(-1)
+    agent.run()
 
 
 try:

@@ -18,7 +18,7 @@ from prosumer.link.session import Session
 from prosumer.market.flexibility import dispatch, target_mw
 from prosumer.market.trader import Trader
 from prosumer.metering.house import House
-from prosumer.records import Header
+from prosumer.records import MAX_LATE_READINGS, Header
 
 _FOLDER = "/data/"
 
@@ -41,10 +41,10 @@ class Agent:
         self.chain = ReadingChain(_FOLDER + "readings", genesis, self.me, signer, self.house.totals())
         self.trader = Trader(genesis, self.me, config.get("devices", {}), _FOLDER, signer)
         ring = HeaderRing(_FOLDER + "headers", Header.size())
-        self.node = Node(genesis, Members(genesis), self.me, signer, _FOLDER, ring, hal.entropy, self.publish, self.count)
+        self.node = Node(genesis, Members(genesis, _FOLDER), self.me, signer, _FOLDER, ring, hal.entropy, self.publish, self.count)
         self.node.on_final = self.on_final
         feeder = genesis.feeder_id
-        self.session = Session(config["broker"], b"meter-" + signer.public[:6].hex().encode(), [topics.wildcard(feeder).encode()],
+        self.session = Session(config["broker"], b"meter-" + signer.public[:6].hex().encode(), [topics.wildcard(feeder).encode()], 1024 + 448 * genesis.n,
                                (topics.human(self.name, "availability").encode(), b"offline"))
         now = hal.now_ms()
         self.slot = genesis.slot_at(now)
@@ -81,12 +81,14 @@ class Agent:
 
     def step(self, now):
         self.hal.feed()
+        gc.collect()  # often and cheap: what stays is allocated low, and the large free block stays whole
         if self.session.step(now, self.hal.entropy(1)[0] * 4):
             self.publish_human("availability", b"online")
             self.announce()
             self.node.catchup.ask(now)
         for topic, message in self.session.poll(now, self.hal.entropy(1)[0] * 4):
             self.receive(topic, message, now)
+            gc.collect()
         sampled = now >= self.sample_ms
         if sampled:
             self.sample_ms = self._next(now, self.hal.window_ms)
@@ -126,7 +128,7 @@ class Agent:
 
     def announce(self):
         """After a reconnect: everything of ours that others may have missed."""
-        account = self.node.final.state.accounts[self.me]
+        account = self.node.state.accounts[self.me]
         for reading in self.chain.unsettled(account.next_seq):
             self.offer(topics.READING, reading)
         for slot in sorted(self.trader.sealed):
@@ -157,6 +159,7 @@ class Agent:
                 self.trader.observe(ended, *self.house.consumption())
         else:
             self.chain.rebase(self.house.totals())
+        self.node.pool.forget(self.slot)
         self.house.open_slot()
         self.whole_slot = True
         gc.collect()
@@ -175,19 +178,21 @@ class Agent:
 
     def reveal(self, slot):
         order = self.trader.sealed.get(slot)
-        if order and self.node.final.state.commits.get(slot, {}).get(self.me):
+        if order and self.node.state.commits.get(slot, {}).get(self.me):
             self.offer(topics.ORDER, order)
 
-    def on_final(self, header, state):
+    def on_final(self, header):
         """A block is final: its commits are fixed, so our order can be shown; its price is news."""
         self.trader.price_was(header.slot + 1, header.price_ucr_per_kwh)
         self.reveal(header.slot + 2)
+        for reading in self.chain.unsettled(self.node.state.accounts[self.me].next_seq)[:MAX_LATE_READINGS]:
+            self.offer(topics.READING, reading)  # after void slots: the next ones that a block can take
         gc.collect()
         self.lowest_free = min(self.lowest_free, gc.mem_free())
 
     def position(self, slot):
         """Net energy bought for a slot by the final clearing, mWh; negative: sold."""
-        _, fills = self.node.final.state.positions.get(slot, (0, {}))
+        _, fills = self.node.state.positions.get(slot, (0, {}))
         bought, sold = fills.get(self.me, (0, 0))
         return bought - sold
 
@@ -211,7 +216,7 @@ class Agent:
 
     def tell(self, slot):
         """What a person, Home Assistant or the live view wants to see, once a slot."""
-        account = self.node.final.state.accounts[self.me]
+        account = self.node.state.accounts[self.me]
         totals = self.house.totals()
         self.publish_human("state", json.dumps({
             "slot": slot, "power_mw": self.house.power_mw, "voltage_mv": self.house.voltage_mv,

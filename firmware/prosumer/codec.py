@@ -1,7 +1,7 @@
 """Fixed big-endian layouts with one canonical form; what does not fit exactly is refused.
 
-A record class names its `TYPE` (first byte), `TAG` (domain under the signature), `LAYOUT` (struct format
-without the type byte) and `FIELDS`. A signed record carries 64 bytes of Ed25519 signature behind that.
+A record class names its `TYPE` (first byte), `TAG` (domain under the signature) and `FIELDS`; a signed record carries
+64 bytes of Ed25519 signature behind them.
 """
 import hashlib
 import struct
@@ -19,29 +19,53 @@ def sha256(*parts):
 
 
 class Record:
-    """Base of every fixed-size record: `pack()` writes it, `parse()` reads it and refuses anything else."""
+    """Base of every fixed-size record. It is its bytes and nothing else: a field is read from them when asked for,
+    since a neighbour's reading as an object of fields would take three times the heap.
+
+    FIELDS: name, struct code, name, struct code, … in the order of the bytes behind the first, which is TYPE.
+    """
 
     SIGNED = False
 
-    def __init__(self, **fields):
-        for name in self.FIELDS:
-            setattr(self, name, fields[name])
-        self.signature = fields.get("signature", b"")
+    def __init__(self, raw=None, signature=b"", **fields):
+        if raw is None:
+            raw = bytearray(self.length())
+            raw[0] = self.TYPE
+            at = 1
+            for i in range(0, len(self.FIELDS), 2):
+                code = self.FIELDS[i + 1]
+                struct.pack_into(code, raw, at, fields[self.FIELDS[i]])
+                at += struct.calcsize(code)
+        self.raw = bytes(raw)
+        self.signature = signature
+
+    def __getattr__(self, name):
+        at = 1
+        for i in range(0, len(self.FIELDS), 2):
+            code = self.FIELDS[i + 1]
+            if self.FIELDS[i] == name:
+                return struct.unpack_from(code, self.raw, at)[0]
+            at += struct.calcsize(code)
+        raise AttributeError(name)
+
+    @classmethod
+    def length(cls):
+        """Bytes without the signature."""
+        return 1 + sum([struct.calcsize(cls.FIELDS[i]) for i in range(1, len(cls.FIELDS), 2)])
 
     @classmethod
     def size(cls):
-        return 1 + struct.calcsize(">" + cls.LAYOUT) + (SIGNATURE_BYTES if cls.SIGNED else 0)
-
-    def body(self):
-        """The bytes under the signature, without domain tag and feeder."""
-        return struct.pack(">B" + self.LAYOUT, self.TYPE, *[getattr(self, f) for f in self.FIELDS])
+        return cls.length() + (SIGNATURE_BYTES if cls.SIGNED else 0)
 
     def pack(self):
-        return self.body() + self.signature
+        return self.raw + self.signature
+
+    def pieces(self):
+        return [self.raw, self.signature] if self.signature else [self.raw]
 
     def message(self, feeder_id):
-        """What is signed: versioned domain tag, NUL, feeder id (8 bytes), body."""
-        return self.TAG + b"\0" + feeder_id + self.body()
+        """What is signed: versioned domain tag, NUL, feeder id (8 bytes), the record without its signature."""
+        return self.TAG + b"\0" + feeder_id + self.raw
 
     def hash(self, feeder_id):
         return sha256(self.message(feeder_id))
@@ -53,11 +77,21 @@ class Record:
             raise Reject("wrong-length")
         if data[0] != cls.TYPE:
             raise Reject("wrong-type")
-        end = len(data) - (SIGNATURE_BYTES if cls.SIGNED else 0)
-        values = struct.unpack(">B" + cls.LAYOUT, data[:end])
-        fields = dict(zip(cls.FIELDS, values[1:]))
-        fields["signature"] = bytes(data[end:])
-        return cls(**fields)
+        end = cls.length()
+        return cls(bytes(data[:end]), bytes(data[end:]))
+
+
+class Parts:
+    """Bytes in pieces, written to file or socket one after the other: a block is never joined on a small heap."""
+
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    def __len__(self):
+        return sum([len(p) for p in self.pieces])
+
+    def pack(self):
+        return b"".join(self.pieces)
 
 
 class Cursor:
@@ -83,14 +117,29 @@ class Cursor:
         n = self.uint(1)
         if n > most:
             raise Reject("too-many")
-        if hasattr(cls, "read"):
-            return [cls.read(self) for _ in range(n)]
-        return [cls.parse(self.take(cls.size())) for _ in range(n)]
+        return [self.record(cls) for _ in range(n)]
+
+    def record(self, cls):
+        return cls.read(self) if hasattr(cls, "read") else cls.parse(self.take(cls.size()))
+
+    def skip(self, cls, most):
+        """Step over such a list, every record checked; returns where it begins."""
+        start = self.at
+        n = self.uint(1)
+        if n > most:
+            raise Reject("too-many")
+        for _ in range(n):
+            self.record(cls)
+        return start
 
     def end(self):
         if self.at != len(self.data):
             raise Reject("trailing-bytes")
 
 
-def pack_list(records):
-    return bytes([len(records)]) + b"".join([r.pack() for r in records])
+def list_pieces(records):
+    """Pieces of a list: its count byte, then the records'."""
+    out = [bytes([len(records)])]
+    for r in records:
+        out += r.pieces()
+    return out

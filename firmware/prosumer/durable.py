@@ -5,11 +5,15 @@ from binascii import crc32
 from prosumer.errors import Halt
 
 
-def save(path, data):
-    """CRC-32 (4 bytes, big-endian), then the data. Returns when it is on flash."""
+def save(path, *pieces):
+    """CRC-32 (4 bytes, big-endian), then the pieces one after the other. Returns when it is on flash."""
+    crc = 0
+    for piece in pieces:
+        crc = crc32(piece, crc)
     with open(path + "~", "wb") as f:
-        f.write(crc32(data).to_bytes(4, "big"))
-        f.write(data)
+        f.write(crc.to_bytes(4, "big"))
+        for piece in pieces:
+            f.write(piece)
     os.rename(path + "~", path)
 
 

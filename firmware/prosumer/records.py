@@ -18,7 +18,7 @@ Units stand in the names: mwh = milliwatt-hours, ucr = micro-credits (1 credit =
 """
 import struct
 
-from prosumer.codec import SIGNATURE_BYTES, Cursor, Record, pack_list, sha256
+from prosumer.codec import SIGNATURE_BYTES, Cursor, Record, list_pieces, sha256
 from prosumer.errors import Reject
 
 MAX_MEMBERS = 64
@@ -39,45 +39,66 @@ class Reading(Record):
     """What one house took, gave and generated in one slot, chained to its previous reading by hash."""
 
     TYPE, TAG, SIGNED = 1, b"prosumer/reading/v1", True
-    LAYOUT = "BII32sQQQIIIIHB8s"
-    FIELDS = ("member", "slot", "seq", "previous", "import_mwh", "export_mwh", "generation_mwh",
-              "interval_import_mwh", "interval_export_mwh", "interval_generation_mwh",
-              "uncertainty_mwh", "flags", "accuracy", "calibration")
+    FIELDS = ("member", ">B", "slot", ">I", "seq", ">I", "previous", "32s", "import_mwh", ">Q",
+              "export_mwh", ">Q", "generation_mwh", ">Q", "interval_import_mwh", ">I",
+              "interval_export_mwh", ">I", "interval_generation_mwh", ">I", "uncertainty_mwh", ">I",
+              "flags", ">H", "accuracy", ">B", "calibration", "8s")
 
 
 class Commit(Record):
     """A sealed order: its digest, signed. The last to speak gains nothing."""
 
     TYPE, TAG, SIGNED = 2, b"prosumer/commit/v1", True
-    LAYOUT = "BI32s"
-    FIELDS = ("member", "slot", "digest")
+    FIELDS = ("member", ">B", "slot", ">I", "digest", "32s")
 
 
 class Order:
-    """A price curve: up to 8 (price_ucr_per_kwh, energy_mwh) steps a side. Signed through its Commit."""
+    """A price curve: up to 8 (price_ucr_per_kwh, energy_mwh) steps a side. Signed through its Commit. Kept as its bytes."""
 
     TYPE, TAG = 3, b"prosumer/order/v1"
 
     def __init__(self, member, slot, salt, buy, sell):
-        self.member, self.slot, self.salt, self.buy, self.sell = member, slot, salt, buy, sell
+        head = struct.pack(">BBI16sBB", 3, member, slot, salt, len(buy), len(sell))
+        self.raw = head + b"".join([struct.pack(">II", p, e) for p, e in list(buy) + list(sell)])
+
+    @property
+    def member(self):
+        return self.raw[1]
+
+    @property
+    def slot(self):
+        return struct.unpack_from(">I", self.raw, 2)[0]
+
+    @property
+    def buy(self):
+        return self._steps(0, self.raw[22])
+
+    @property
+    def sell(self):
+        return self._steps(self.raw[22], self.raw[22] + self.raw[23])
+
+    def _steps(self, first, stop):
+        return [struct.unpack_from(">II", self.raw, 24 + 8 * i) for i in range(first, stop)]
 
     def pack(self):
-        head = struct.pack(">BBI16sBB", 3, self.member, self.slot, self.salt, len(self.buy), len(self.sell))
-        return head + b"".join([struct.pack(">II", p, e) for p, e in self.buy + self.sell])
+        return self.raw
+
+    def pieces(self):
+        return [self.raw]
 
     def digest(self, feeder_id):
-        return sha256(self.TAG, b"\0", feeder_id, self.pack())
+        return sha256(self.TAG, b"\0", feeder_id, self.raw)
 
     @staticmethod
     def read(cursor):
-        if cursor.uint(1) != 3:
+        head = cursor.take(24)
+        if head[0] != 3:
             raise Reject("wrong-type")
-        member, slot, salt = cursor.uint(1), cursor.uint(4), cursor.take(16)
-        buys, sells = cursor.uint(1), cursor.uint(1)
-        if buys > MAX_STEPS or sells > MAX_STEPS:
+        if head[22] > MAX_STEPS or head[23] > MAX_STEPS:
             raise Reject("too-many-steps")
-        steps = [(cursor.uint(4), cursor.uint(4)) for _ in range(buys + sells)]
-        return Order(member, slot, salt, steps[:buys], steps[buys:])
+        order = Order(0, 0, b"", (), ())
+        order.raw = head + cursor.take(8 * (head[22] + head[23]))
+        return order
 
     @staticmethod
     def parse(data):
@@ -91,23 +112,21 @@ class Envelope(Record):
     """What the wires of the feeder carry in each of these slots, signed by the grid operator."""
 
     TYPE, TAG, SIGNED = 4, b"prosumer/envelope/v1", True
-    LAYOUT = "IIII"
-    FIELDS = ("first_slot", "last_slot", "import_limit_mwh", "export_limit_mwh")
+    FIELDS = ("first_slot", ">I", "last_slot", ">I", "import_limit_mwh", ">I", "export_limit_mwh", ">I")
 
 
 class Header(Record):
     """One slot's block in 146 bytes; its hash is what meters vote on."""
 
     TYPE, TAG = 5, b"prosumer/header/v1"
-    LAYOUT = "IIB32s32s32s32sII"
-    FIELDS = ("slot", "iteration", "proposer", "previous", "accumulator", "body_root", "state_root",
-              "price_ucr_per_kwh", "volume_mwh")
+    FIELDS = ("slot", ">I", "iteration", ">I", "proposer", ">B", "previous", "32s",
+              "accumulator", "32s", "body_root", "32s", "state_root", "32s",
+              "price_ucr_per_kwh", ">I", "volume_mwh", ">I")
 
 
 class Vote(Record):
     TYPE, TAG, SIGNED = 6, b"prosumer/vote/v1", True
-    LAYOUT = "BIB32s"
-    FIELDS = ("kind", "iteration", "member", "header_hash")
+    FIELDS = ("kind", ">B", "iteration", ">I", "member", ">B", "header_hash", "32s")
 
     def message(self, feeder_id):
         """The member is left out: all votes for one thing sign the same bytes, so a certificate is short."""
@@ -127,12 +146,12 @@ class Certificate:
         """`signatures`: {member: 64 bytes}."""
         self.kind, self.iteration, self.header_hash, self.signatures = kind, iteration, header_hash, signatures
 
-    def pack(self):
+    def pieces(self):
         members = 0
         for m in self.signatures:
             members |= 1 << m
         head = struct.pack(">BBI32sQ", 7, self.kind, self.iteration, self.header_hash, members)
-        return head + b"".join([self.signatures[m] for m in sorted(self.signatures)])
+        return [head] + [self.signatures[m] for m in sorted(self.signatures)]
 
     @staticmethod
     def read(cursor):
@@ -154,26 +173,67 @@ class Certificate:
 
 
 class Body:
-    """All that block k brings: envelope for k+1, commits for k+2, orders of k+1, readings up to k−1."""
+    """All that block k brings: envelope for k+1, commits for k+2, orders of k+1, readings up to k−1.
+
+    Made from lists of records, or `Body.read` from bytes: then each pass over a part parses its records anew, one at a
+    time, because a block's records all at once are too much for a small heap.
+    """
 
     TYPE = 8
 
     def __init__(self, salt, envelopes, commits, orders, readings):
-        self.salt, self.envelopes, self.commits, self.orders, self.readings = salt, envelopes, commits, orders, readings
+        self.salt = salt
+        self._parts = (envelopes, commits, orders, readings)
 
-    def pack(self):
-        return b"\x08" + self.salt + b"".join([pack_list(r) for r in (self.envelopes, self.commits, self.orders, self.readings)])
+    @property
+    def envelopes(self):
+        return self._part(0)
+
+    @property
+    def commits(self):
+        return self._part(1)
+
+    @property
+    def orders(self):
+        return self._part(2)
+
+    @property
+    def readings(self):
+        return self._part(3)
+
+    def _part(self, i):
+        part = self._parts[i]
+        return part if isinstance(part, list) else self._walk(part, _PARTS[i])
+
+    @staticmethod
+    def _walk(place, cls):
+        cursor = Cursor(place[0])
+        cursor.at = place[1] + 1
+        for _ in range(place[0][place[1]]):
+            yield cursor.record(cls)
+
+    def pieces(self):
+        out = [b"\x08", self.salt]
+        for i in range(4):
+            out += list_pieces(list(self._part(i)))
+        return out
 
     def leaves(self):
         """The records one by one, as the body root's Merkle leaves."""
-        return [r.pack() for part in (self.envelopes, self.commits, self.orders, self.readings) for r in part]
+        for i in range(4):
+            for r in self._part(i):
+                yield r.pack()
 
     @staticmethod
     def read(cursor):
         if cursor.uint(1) != 8:
             raise Reject("wrong-type")
-        return Body(cursor.take(16), cursor.records(Envelope, 1), cursor.records(Commit, MAX_MEMBERS),
-                    cursor.records(Order, MAX_MEMBERS), cursor.records(Reading, MAX_MEMBERS * MAX_LATE_READINGS))
+        salt = cursor.take(16)
+        return Body(salt, *[(cursor.data, cursor.skip(cls, most)) for cls, most in zip(_PARTS, _MOST)])
+
+
+_PARTS = (Envelope, Commit, Order, Reading)
+_MOST = (1, MAX_MEMBERS, MAX_MEMBERS, MAX_MEMBERS * MAX_LATE_READINGS)
 
 
 class Proposal:
@@ -188,8 +248,8 @@ class Proposal:
     def message(feeder_id, header_hash):
         return Proposal.TAG + b"\0" + feeder_id + header_hash
 
-    def pack(self):
-        return b"\x09" + self.header.pack() + self.signature + self.body.pack()
+    def pieces(self):
+        return [b"\x09", self.header.raw, self.signature] + self.body.pieces()
 
     @staticmethod
     def parse(data):

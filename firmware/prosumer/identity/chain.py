@@ -3,7 +3,7 @@
 Kept in flash: the last reading and those a block has not settled yet, saved before they are published.
 """
 from prosumer import durable
-from prosumer.codec import Cursor
+from prosumer.codec import Cursor, list_pieces
 from prosumer.records import FLAG_GAP, Reading
 
 _KEEP = 8
@@ -42,7 +42,7 @@ class ReadingChain:
                     uncertainty_mwh=min(uncertainty_mwh, 0xFFFFFFFF), flags=flags, accuracy=accuracy, calibration=calibration)
         r.signature = self.signer.sign(r.message(self.genesis.feeder_id))
         self.readings = (self.readings + [r])[-_KEEP:]
-        durable.save(self.path, bytes([len(self.readings)]) + b"".join([x.pack() for x in self.readings]))
+        durable.save(self.path, *list_pieces(self.readings))
         self.seq, self.head, self.last_slot = r.seq + 1, r.hash(self.genesis.feeder_id), slot
         self.base = self.boot = registers
         return r

@@ -7,6 +7,7 @@
 Signed by the grid operator. `feeder_id` = first 8 bytes of SHA-256 over tag and body; it stands under every
 other signature, so nothing signed here is worth anything on another feeder.
 """
+import gc
 import struct
 
 from prosumer.codec import SIGNATURE_BYTES, Cursor, sha256
@@ -75,14 +76,17 @@ class Members:
     """Verifies what members sign, with a key table per neighbour made once and kept in flash (`folder`)."""
 
     def __init__(self, genesis, folder=None):
+        """Without a folder the tables stay in memory, 3 KiB a member."""
         self.genesis = genesis
-        self.keys = [PreparedKey(m[0]) for m in genesis.members]
+        self.keys = [PreparedKey(m[0], folder and "%skey%d" % (folder, i)) for i, m in enumerate(genesis.members)]
 
     def check(self, member, message, signature):
         """Raises Reject('not-a-member'|'bad-signature')."""
         if not 0 <= member < self.genesis.n:
             raise Reject("not-a-member")
-        if len(signature) != SIGNATURE_BYTES or not self.keys[member].verify(message, signature):
+        good = len(signature) == SIGNATURE_BYTES and self.keys[member].verify(message, signature)
+        gc.collect()  # a check leaves 100 kB of bignums behind; what is kept next must not lie behind them
+        if not good:
             raise Reject("bad-signature")
 
     def check_record(self, record):

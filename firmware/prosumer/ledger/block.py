@@ -47,10 +47,14 @@ def omitted(genesis, state, slot, pool, body, before_ms):
 
 
 def _sorted(records, what, key):
-    keys = [key(r) for r in records]
-    for a, b in zip(keys, keys[1:]):
-        if a >= b:
+    """The records one by one; Reject when their keys do not rise."""
+    last = None
+    for r in records:
+        now = key(r)
+        if last is not None and now <= last:
             raise Reject(what + "-not-sorted")
+        last = now
+        yield r
 
 
 def execute(genesis, state, slot, body, verified):
@@ -62,25 +66,27 @@ def execute(genesis, state, slot, body, verified):
     state.salt = body.salt
     _settle(genesis, state, slot, body.readings, verified)
     cleared = _clear(genesis, state, slot, body)
-    _sorted(body.commits, "commits", lambda c: c.member)
-    for commit in body.commits:
+    digests = {}
+    for commit in _sorted(body.commits, "commits", lambda c: c.member):
         if commit.slot != slot + 2:
             raise Reject("wrong-slot")
         verified(commit)
-    if body.commits:
-        state.commits[slot + 2] = {c.member: c.digest for c in body.commits}
+        digests[commit.member] = commit.digest
+    if digests:
+        state.commits[slot + 2] = digests
     return cleared
 
 
 def _clear(genesis, state, slot, body):
     """Orders of slot+1 against their commits; whoever sealed one and does not show it pays the penalty."""
     digests = state.commits.get(slot + 1, {})
-    _sorted(body.orders, "orders", lambda o: o.member)
-    for order in body.orders:
+    orders = []
+    for order in _sorted(body.orders, "orders", lambda o: o.member):
         if order.slot != slot + 1 or digests.get(order.member) != order.digest(genesis.feeder_id):
             raise Reject("reveal-mismatch")
         check_order(genesis, order)
-    shown = [o.member for o in body.orders]
+        orders.append((order.member, order.buy, order.sell))
+    shown = [o[0] for o in orders]
     penalty = 0
     for m in sorted(digests):
         if m not in shown:
@@ -88,8 +94,7 @@ def _clear(genesis, state, slot, body):
             penalty += genesis.penalty_ucr
     for s in [s for s in state.commits if s <= slot + 1]:
         del state.commits[s]
-    cleared = clearing.clear(slot + 1, genesis, limits(genesis, body, slot + 1),
-                             [(o.member, o.buy, o.sell) for o in body.orders])
+    cleared = clearing.clear(slot + 1, genesis, limits(genesis, body, slot + 1), orders)
     fills = {m: f for m, f in cleared.fills.items() if f != (0, 0)}
     if fills:
         state.positions[slot + 1] = (cleared.price_ucr_per_kwh, fills)
@@ -102,8 +107,7 @@ def _clear(genesis, state, slot, body):
 
 def _settle(genesis, state, slot, readings, verified):
     """Readings in, balances and green coins changed."""
-    _sorted(readings, "readings", lambda r: (r.member, r.seq))
-    for r in readings:
+    for r in _sorted(readings, "readings", lambda r: (r.member, r.seq)):
         if r.member >= genesis.n:
             raise Reject("not-a-member")
         a = state.accounts[r.member]

@@ -7,7 +7,7 @@
 The state must hash to the header's state root and the accumulator to its accumulator, so the answer can be
 short or missing but not false. `proposals` (length:3 each) are notarized blocks above the final one.
 """
-from prosumer.codec import Cursor, Record, pack_list
+from prosumer.codec import Cursor, Parts, Record, list_pieces
 from prosumer.errors import Reject
 from prosumer.ledger.mmr import MMR
 from prosumer.ledger.state import State
@@ -20,8 +20,7 @@ _MAX_HEADERS = 8
 
 class Ask(Record):
     TYPE, TAG, SIGNED = 11, b"prosumer/ask/v1", True
-    LAYOUT = "BBII"
-    FIELDS = ("member", "to", "iteration", "slot")
+    FIELDS = ("member", ">B", "to", ">B", "iteration", ">I", "slot", ">I")
 
 
 class Catchup:
@@ -55,26 +54,26 @@ class Catchup:
             if ask.to == self.node.me:
                 self.node.members.check_record(ask)
                 self._answer(ask)
-        elif payload[1:2] == bytes([self.node.me]):
+        elif len(payload) > 2 and payload[1] == self.node.me:
             self._learn(payload)
 
-    def pack_final(self):
+    def final_pieces(self):
         final = self.node.final
-        state = final.state.pack()
-        return (final.header.pack() + self.node.certificate.pack() + len(final.before).to_bytes(2, "big") +
-                final.before + len(state).to_bytes(2, "big") + state)
+        return [final.header.raw] + self.node.certificate.pieces() + [
+            len(final.before).to_bytes(2, "big"), final.before, len(final.state).to_bytes(2, "big"), final.state]
 
     def read_final(self, cursor):
         """(header, certificate, accumulator before it, state), checked against each other, not yet the signatures."""
         header = Header.parse(cursor.take(Header.size()))
         certificate = Certificate.read(cursor)
         before = cursor.take(cursor.uint(2))
-        state = State.parse(cursor.take(cursor.uint(2)))
+        packed = cursor.take(cursor.uint(2))
+        state = State.parse(packed)
         digest = header.hash(self.node.genesis.feeder_id)
-        if (certificate.header_hash != digest or MMR.parse(before).root() != header.accumulator
-                or state.root() != header.state_root or len(state.accounts) != self.node.genesis.n):
+        if ((certificate.iteration, certificate.header_hash) != (header.iteration, digest)
+                or MMR.parse(before).root() != header.accumulator or state.root() != header.state_root or len(state.accounts) != self.node.genesis.n):
             raise Reject("proof-mismatch")
-        return header, certificate, before, state
+        return header, certificate, before, packed
 
     def _answer(self, ask):
         """The newest final header with its proof, up to 8 headers before it, and what is notarized since."""
@@ -85,9 +84,9 @@ class Catchup:
         headers = [Header.parse(raw) for _, raw in node.ring.iterate(stop - _MAX_HEADERS, stop)]
         headers = [h for h in headers if h.slot >= ask.slot]
         tip = durable.load(node.folder + "tip") if node.simplex.tip[0] > node.final.iteration else None
-        message = (b"\x0c" + bytes([ask.member]) + pack_list(headers) + self.pack_final() +
-                   pack_list(node.notarizations) + (b"\1" + len(tip).to_bytes(3, "big") + tip if tip else b"\0"))
-        node.publish(topics.CHAIN, message)
+        proposals = [b"\1", len(tip).to_bytes(3, "big"), tip] if tip else [b"\0"]
+        node.publish(topics.CHAIN, Parts([b"\x0c", bytes([ask.member])] + list_pieces(headers) + self.final_pieces() +
+                                         list_pieces(node.notarizations) + proposals))
 
     def _learn(self, payload):
         node = self.node

@@ -6,8 +6,10 @@ Nothing leaves through `publish` before it is durable. Files in `folder`:
     vote      simplex snapshot and the certificates since (what this meter must never forget)
     voted     the proposal it voted for last (its own when it proposed), `tip`: the notarized one below
 """
+import os
+
 from prosumer import durable
-from prosumer.codec import Cursor
+from prosumer.codec import Cursor, Parts, list_pieces
 from prosumer.errors import Halt, Reject
 from prosumer.ledger import block
 from prosumer.ledger.catchup import Catchup
@@ -20,7 +22,7 @@ from prosumer.records import DUMMY, FINALIZE, VOTE, Certificate, Commit, Envelop
 
 
 class Link:
-    """A block in the chain as this meter sees it: its header (None: genesis), the state after it, and `before`,
+    """A block in the chain as this meter sees it: its header (None: genesis), the packed state after it, and `before`,
     the packed accumulator over all earlier headers, which its header carries the root of."""
 
     def __init__(self, header, digest, state, before):
@@ -45,9 +47,10 @@ class Node:
         self.signatures = {}  # (kind, iteration, hash) → {member: signature}
         self.notarizations = []  # certificates of the tip (if not final) and of the dummies since
         self.timer = None  # (iteration, slot, due_ms)
+        self.voted = None  # hash of the block whose proposal is in "voted"
         self.early = None  # a proposal that came before this meter's gate
         self.certificate = None
-        self.on_final = None  # called with (header, state)
+        self.on_final = None  # called with the header
         self.catchup = Catchup(self)
         self._load()
 
@@ -55,11 +58,12 @@ class Node:
 
     def _load(self):
         self.final_hash = self.genesis.hash
-        self.chain = {self.final_hash: Link(None, self.final_hash, State(self.genesis.n), MMR().serialize())}
+        self.chain = {self.final_hash: Link(None, self.final_hash, State(self.genesis.n).pack(), MMR().serialize())}
         saved = durable.load(self.folder + "final")
         if saved:
             header, self.certificate, before, state = self.catchup.read_final(Cursor(saved))
             self._root(Link(header, header.hash(self.genesis.feeder_id), state, before))
+        self.state = State.parse(self.final.state)  # the agreed one, open for reading
         vote = durable.load(self.folder + "vote")
         final = self.final
         if not vote:
@@ -75,6 +79,8 @@ class Node:
             if raw:
                 try:
                     self.extend(Proposal.parse(raw))
+                    if name == "voted":
+                        self.voted = self.simplex.voted
                 except Reject:  # overtaken by a later final block
                     self.count("old-" + name)
 
@@ -90,9 +96,7 @@ class Node:
 
     def _save_vote(self):
         snapshot = self.simplex.snapshot()
-        certificates = b"".join([c.pack() for c in self.notarizations])
-        durable.save(self.folder + "vote", len(snapshot).to_bytes(2, "big") + snapshot +
-                     bytes([len(self.notarizations)]) + certificates)
+        durable.save(self.folder + "vote", len(snapshot).to_bytes(2, "big"), snapshot, *list_pieces(self.notarizations))
 
     # -- time
 
@@ -115,6 +119,7 @@ class Node:
         h = self.simplex.iteration
         tip = self.chain.get(self.simplex.tip[1])
         if tip and tip.slot >= slot:
+            self.timer = None
             return  # this slot has its block; the next iteration waits for the next gate
         patience = 3 * self.genesis.delta_ms
         if not self.timer or self.timer[0] != h or self.timer[1] != slot:
@@ -123,7 +128,10 @@ class Node:
                 self._propose(slot, tip)
             elif self.early:
                 early, self.early = self.early, None
-                self._accept(early, now_ms)
+                try:
+                    self._accept(early, now_ms)
+                except Reject as e:
+                    self.count(e.code)
         elif now_ms >= self.timer[2]:
             self.timer = (h, slot, now_ms + patience)
             self.count("timeout")
@@ -133,23 +141,24 @@ class Node:
 
     def _propose(self, slot, tip):
         h, parent_hash = self.simplex.tip
-        state = tip.state.copy()
+        state = State.parse(tip.state)
         body = block.build(self.genesis, state, slot, self.pool, self.entropy(16))
         cleared = block.execute(self.genesis, state, slot, body, lambda record: None)
         header = block.header(self.genesis, parent_hash, tip.accumulator().root(), slot, self.simplex.iteration, self.me,
                               body, state, cleared)
         digest = header.hash(self.genesis.feeder_id)
         signature = self.signer.sign(Proposal.message(self.genesis.feeder_id, digest))
-        raw = Proposal(header, signature, body).pack()
         self._link(header, digest, state, tip)
-        self._vote_for(header, digest, h, parent_hash, raw)
-        self.publish(topics.PROPOSAL, raw)
+        pieces = Proposal(header, signature, body).pieces()
+        self._vote_for(header, digest, h, parent_hash, pieces)
+        self.publish(topics.PROPOSAL, Parts(pieces))
 
     def _link(self, header, digest, state, parent):
-        self.chain[digest] = Link(header, digest, state, parent.accumulator().serialize())
+        self.chain[digest] = Link(header, digest, state.pack(), parent.accumulator().serialize())
 
-    def _vote_for(self, header, digest, parent_iteration, parent_hash, raw):
-        durable.save(self.folder + "voted", raw)
+    def _vote_for(self, header, digest, parent_iteration, parent_hash, pieces):
+        durable.save(self.folder + "voted", *pieces)
+        self.voted = digest
         self.act(self.simplex.on_proposal(header.iteration, digest, parent_iteration, parent_hash))
 
     # -- what arrives
@@ -159,7 +168,7 @@ class Node:
         if kind == topics.VOTE:
             return self._on_vote(Vote.parse(payload), member)
         if kind == topics.PROPOSAL:
-            return self._accept(Proposal.parse(payload), now_ms, member)
+            return self._accept(payload, now_ms, member)
         if kind in (topics.ASK, topics.CHAIN):
             return self.catchup.receive(kind, member, payload, now_ms)
         if kind == topics.ENVELOPE:
@@ -174,10 +183,10 @@ class Node:
         if isinstance(record, Commit):
             self.pool.add_commit(record, now_ms)
         elif isinstance(record, Reading):
-            self.pool.add_reading(record, self.final.state.accounts[record.member], now_ms)
+            self.pool.add_reading(record, self.state.accounts[record.member], now_ms)
         else:
             commit = self.pool.commits.get(record.slot, {}).get(record.member)
-            digest = self.final.state.commits.get(record.slot, {}).get(record.member)
+            digest = self.state.commits.get(record.slot, {}).get(record.member)
             self.pool.add_order(record, digest or (commit and commit.digest), now_ms)
 
     def _on_vote(self, vote, sender):
@@ -188,20 +197,23 @@ class Node:
             if h > self.simplex.iteration:
                 self.catchup.wanted = True
             raise Reject("iteration-far" if h > self.simplex.iteration else "iteration-old")
-        known = self.signatures.setdefault((vote.kind, h, vote.header_hash), {})
-        if sender in known or (h < self.simplex.iteration if vote.kind == VOTE else h <= self.simplex.final[0]):
+        if vote.kind not in (VOTE, FINALIZE):
+            raise Reject("wrong-kind")
+        key = (vote.kind, h, vote.header_hash)
+        if sender in self.signatures.get(key, ()) or (h < self.simplex.iteration if vote.kind == VOTE else h <= self.simplex.final[0]):
             return  # heard before, or no longer needed
         self.members.check_record(vote)
-        known[sender] = vote.signature
+        if len([k for k in self.signatures if k[0] == vote.kind and k[1] == h and sender in self.signatures[k]]) > 2:
+            raise Reject("equivocation")  # a block and the dummy are honest, a third is the proof; more is only flooding
+        self.signatures.setdefault(key, {})[sender] = vote.signature
         if vote.kind == VOTE:
             self.act(self.simplex.on_vote(h, sender, vote.header_hash))
-        elif vote.kind == FINALIZE:
-            self.act(self.simplex.on_finalize(h, sender, vote.header_hash))
         else:
-            raise Reject("wrong-kind")
+            self.act(self.simplex.on_finalize(h, sender, vote.header_hash))
 
-    def _accept(self, proposal, now_ms, sender=None):
+    def _accept(self, raw, now_ms, sender=None):
         """Check a proposal completely; vote for it if the core wants to."""
+        proposal = Proposal.parse(raw)
         header, genesis = proposal.header, self.genesis
         h = header.iteration
         if header.proposer != leader(h, genesis.n) or (sender is not None and sender != header.proposer):
@@ -211,7 +223,7 @@ class Node:
             return
         slot = genesis.slot_at(now_ms)
         if header.slot == slot and now_ms < genesis.gate_ms(slot):
-            self.early = proposal
+            self.early = bytes(raw)
             return
         if header.slot != slot:
             raise Reject("wrong-slot")
@@ -219,14 +231,14 @@ class Node:
         if not self.chain.get(header.previous):
             self.catchup.wanted = True
             raise Reject("unknown-parent")
-        parent = self.extend(proposal)
-        left_out = block.omitted(genesis, parent.state, slot, self.pool, proposal.body,
-                                 genesis.gate_ms(slot) - genesis.delta_ms)
+        state = self.state if header.previous == self.final_hash else State.parse(self.chain[header.previous].state)
+        left_out = block.omitted(genesis, state, slot, self.pool, proposal.body, genesis.gate_ms(slot) - genesis.delta_ms)
         if left_out and self.simplex.iteration == h:
             kind = {"o": topics.ORDER, "r": topics.READING, "c": topics.COMMIT}[left_out[0]]
             self.publish(kind, left_out[1].pack(), left_out[1].member)
             raise Reject("record-left-out")
-        self._vote_for(header, digest, parent.iteration, header.previous, proposal.pack())
+        parent = self.extend(proposal)
+        self._vote_for(header, digest, parent.iteration, header.previous, [raw])
 
     def extend(self, proposal):
         """Re-run a block on its parent and remember the result; Reject unless every byte of the header agrees."""
@@ -236,7 +248,7 @@ class Node:
             raise Reject("unknown-parent")
         if header.slot <= parent.slot or header.iteration <= parent.iteration:
             raise Reject("wrong-slot")
-        state = parent.state.copy()
+        state = State.parse(parent.state)
         cleared = block.execute(genesis, state, header.slot, proposal.body, self._verified)
         mine = block.header(genesis, header.previous, parent.accumulator().root(), header.slot, header.iteration,
                             header.proposer, proposal.body, state, cleared)
@@ -297,12 +309,11 @@ class Node:
         if len(votes) >= self.members.quorum():
             if by != DUMMY:
                 self.notarizations = []
-                voted = durable.load(self.folder + "voted")
-                if voted:
-                    durable.save(self.folder + "tip", voted)
-            self.notarizations.append(Certificate(VOTE, h - 1, by, dict(votes)))
-        for key in [k for k in self.signatures if not self.simplex.keeps(k[1])]:
-            del self.signatures[key]
+                if by == self.voted:
+                    os.rename(self.folder + "voted", self.folder + "tip")
+            self.notarizations.append(self._certificate(VOTE, h - 1, by, votes))
+        for key in [k for k in self.signatures if k[1] < (h if k[0] == VOTE else self.simplex.final[0])]:
+            del self.signatures[key]  # votes of an ended iteration live on in its certificate
 
     def _finalized(self, h, digest):
         signatures = self.signatures.get((FINALIZE, h, digest), {})
@@ -311,7 +322,12 @@ class Node:
         if digest not in self.chain or len(signatures) < self.members.quorum():
             self.catchup.wanted = True
             return
-        self.finish(digest, Certificate(FINALIZE, h, digest, dict(signatures)))
+        self.finish(digest, self._certificate(FINALIZE, h, digest, signatures))
+
+    def _certificate(self, kind, h, digest, signatures):
+        """A quorum is enough: the rest would only be carried about."""
+        members = sorted(signatures)[:self.members.quorum()]
+        return Certificate(kind, h, digest, {m: signatures[m] for m in members})
 
     def finish(self, digest, certificate):
         """`digest` and its ancestors are final: keep state and headers, then tell the agent."""
@@ -326,16 +342,17 @@ class Node:
         self._keep([h for h in reversed(path)], link)
 
     def _keep(self, headers, link):
-        durable.save(self.folder + "final", self.catchup.pack_final())
+        durable.save(self.folder + "final", *self.catchup.final_pieces())
         index = MMR.parse(link.before).count + 1 - len(headers)
         if index > self.ring.next:
             self.ring.restart(index)  # caught up over a gap: the ring holds one unbroken run
         for i, header in enumerate(headers):
             if index + i >= self.ring.first:
                 self.ring.append(index + i, header.pack())
-        self.pool.settled(link.state, link.slot)
+        self.state = State.parse(link.state)
+        self.pool.settled(self.state, link.slot)
         if self.on_final:
-            self.on_final(link.header, link.state)
+            self.on_final(link.header)
 
     def jump(self, headers, header, digest, before, state, certificate):
         """A certified final header from a neighbour, with its state and some headers before it (linked, checked)."""
@@ -361,6 +378,6 @@ class Node:
         for what, h, digest in self.simplex.resend():
             self.publish(topics.VOTE, self._sign(VOTE if what == "vote" else FINALIZE, h, digest).pack())
         if leader(self.simplex.iteration, self.genesis.n) == self.me and self.simplex.voted:
-            raw = durable.load(self.folder + "voted")
+            raw = durable.load(self.folder + "voted") if self.voted else None
             if raw:
                 self.publish(topics.PROPOSAL, raw)

@@ -6,8 +6,6 @@ from prosumer.errors import Reject
 from prosumer.market import clearing
 from prosumer.records import FAULTS, MAX_LATE_READINGS
 
-_AHEAD = 4  # slots before and after the running one that are worth keeping
-
 
 class Pool:
     def __init__(self, genesis, members):
@@ -18,13 +16,15 @@ class Pool:
         self.envelope = None
         self.seen = {}      # packed bytes' hash of (kind, slot, member) → arrival ms
 
-    def _near(self, slot, now_slot):
-        if not now_slot - _AHEAD <= slot <= now_slot + _AHEAD:
+    @staticmethod
+    def _near(slot, due_slot):
+        """A clock may be one slot border away from ours, no more."""
+        if not due_slot - 1 <= slot <= due_slot + 1:
             raise Reject("wrong-slot")
 
     def add_commit(self, commit, now_ms):
         """True if it is new. Reject: wrong-slot, bad-signature, two-orders (the first stays)."""
-        self._near(commit.slot, self.genesis.slot_at(now_ms))
+        self._near(commit.slot, self.genesis.slot_at(now_ms) + 2)
         known = self.commits.get(commit.slot, {}).get(commit.member)
         if known:
             if known.digest != commit.digest:
@@ -37,7 +37,7 @@ class Pool:
 
     def add_order(self, order, digest, now_ms):
         """`digest`: what the member committed to, from the agreed state or a verified commit, or None."""
-        self._near(order.slot, self.genesis.slot_at(now_ms))
+        self._near(order.slot, self.genesis.slot_at(now_ms) + 1)
         if order.member in self.orders.get(order.slot, {}):
             return False
         if digest is None:
@@ -61,11 +61,12 @@ class Pool:
                 if r.hash(self.genesis.feeder_id) != reading.hash(self.genesis.feeder_id):
                     raise Reject("two-readings")
                 return False
-        if len(waiting) >= 2 * MAX_LATE_READINGS:
-            raise Reject("too-many")
+        if len(waiting) >= MAX_LATE_READINGS and reading.seq > waiting[-1].seq:
+            raise Reject("too-many")  # the oldest must be settled first; its sender keeps the others
         self.members.check_record(reading)
         waiting.append(reading)
         waiting.sort(key=lambda r: r.seq)
+        del waiting[MAX_LATE_READINGS:]
         self.seen["r", reading.slot, reading.member] = now_ms
         return True
 
@@ -88,10 +89,14 @@ class Pool:
         """Drop what the agreed state has overtaken."""
         for m, account in enumerate(state.accounts):
             self.readings[m] = [r for r in self.readings[m] if r.seq >= account.next_seq]
-        for store, oldest in ((self.commits, slot + 2), (self.orders, slot + 2)):
+        self.forget(slot + 1)
+
+    def forget(self, slot):
+        """`slot` delivers now, or its successor's block is final: whatever should have been in earlier blocks is of no use."""
+        for store, oldest in ((self.commits, slot + 2), (self.orders, slot + 1)):
             for s in [s for s in store if s < oldest]:
                 del store[s]
-        for key in [k for k in self.seen if k[1] < slot - 1]:
+        for key in [k for k in self.seen if k[1] < slot - 6]:
             del self.seen[key]
 
 

@@ -91,6 +91,3 @@ class State:
         state = State.read(cursor)
         cursor.end()
         return state
-
-    def copy(self):
-        return State.parse(self.pack())

@@ -10,6 +10,7 @@ import socket
 from umqtt import simple
 
 _TIMEOUT_S = 10
+_LARGE = 512
 _MAX_QUEUE = 192   # messages waiting while the agent computes; more are dropped and counted
 _BACKOFF_MS = (1000, 2000, 4000, 8000, 16000, 30000)
 
@@ -22,6 +23,8 @@ class _Guarded:
 
     limit = 8192
     oversized = 0
+    large = bytearray(0)  # one large message (a block) at a time is read into this and not into a heap in pieces
+    lent = False
     tls = None  # an ssl.SSLContext with verified server and client certificate; None: plain TCP
 
     def __init__(self):
@@ -44,7 +47,11 @@ class _Guarded:
         return bool(self.poll.poll(0))
 
     def write(self, data, length=None):
-        self.pending += data if length is None else data[:length]
+        """umqtt.simple writes a packet in many small pieces; they leave together. `data` may be codec.Parts."""
+        for piece in getattr(data, "pieces", (data,)):
+            self.pending += piece if length is None else piece[:length]
+            if len(self.pending) > 400:
+                self.flush()
 
     def flush(self):
         data, self.pending = self.pending, b""
@@ -60,6 +67,12 @@ class _Guarded:
             while n:
                 n -= len(self._exactly(min(n, 512)))
             return b""
+        if n > _LARGE and not _Guarded.lent and n <= len(_Guarded.large):
+            view = memoryview(_Guarded.large)[:n]
+            if self.stream.readinto(view) != n:
+                raise OSError("connection lost")
+            _Guarded.lent = True
+            return view
         return self._exactly(n)
 
     def _exactly(self, n):
@@ -85,8 +98,12 @@ simple.socket = _Sockets
 class Session:
     """connect/reconnect with backoff, QoS 1 publish, bounded receive queue. Times are virtual or real Unix ms."""
 
-    def __init__(self, broker, client_id, subscriptions, will=None):
-        """`broker`: dict with host, port, and optionally user, password, keepalive_s. `will`: (topic, message)."""
+    def __init__(self, broker, client_id, subscriptions, large, will=None):
+        """`broker`: dict with host, port, and optionally user, password, keepalive_s. `will`: (topic, message).
+
+        `large`: bytes of the buffer for a large message; more than `_Guarded.limit` is refused, whoever sent it.
+        """
+        _Guarded.large = bytearray(large)
         self.broker, self.client_id, self.subscriptions, self.will = broker, client_id, subscriptions, will
         self.client = None
         self.queue = []
@@ -168,7 +185,8 @@ class Session:
         return self._guard(self.client.publish, topic, message, retain, qos)
 
     def poll(self, now_ms, jitter_ms):
-        """Take in all that has arrived; returns the queue of (topic, message), emptied."""
+        """Take in all that has arrived; returns the queue of (topic, message), emptied. The last one's are done with."""
+        _Guarded.lent = False
         while self.client and not self.broken and len(self.queue) < _MAX_QUEUE and self.client.sock.readable():
             self._guard(self.client.check_msg)
         if self.broken:

@@ -4,7 +4,7 @@ Joins forecast, bidding and the flexible devices (each a pure module beside this
 its own history, the weather, the battery's and car's state. An order is on flash before its commit leaves.
 """
 from prosumer import durable
-from prosumer.codec import Cursor
+from prosumer.codec import Cursor, list_pieces
 from prosumer.errors import Reject
 from prosumer.market import bidding, flexibility, settlement
 from prosumer.market.forecast import Forecast, hourly
@@ -64,7 +64,7 @@ class Trader:
     def observe(self, slot, consumption_mwh, generation_mwh):
         """One delivered slot, devices left out."""
         self.forecast.observe(slot, max(0, consumption_mwh), max(0, generation_mwh), self.irradiance(slot))
-        durable.save(self.folder + "forecast", self.forecast.dump())
+        durable.save(self.folder + "forecast", *self.forecast.pieces())
 
     def price_was(self, slot, price):
         at = slot % self.per_day * len(self.prices) // self.per_day
@@ -141,7 +141,7 @@ class Trader:
         self.sealed = {s: o for s, o in self.sealed.items() if s >= slot - 3}
         self.sealed[slot] = Order(self.member, slot, salt, curve[0], curve[1])
         orders = [self.sealed[s] for s in sorted(self.sealed)]
-        durable.save(self.folder + "orders", bytes([len(orders)]) + b"".join([o.pack() for o in orders]))
+        durable.save(self.folder + "orders", *list_pieces(orders))
         return self.commit(slot)
 
     def commit(self, slot):
