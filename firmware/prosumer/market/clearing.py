@@ -122,11 +122,24 @@ def _middle(tariff, low, high):
     return (low + high) // 2
 
 
-def _share(fills, marginal, available, slot, side, seed):
-    """Part `available` mWh pro rata among the marginal [(member, energy_mwh)], whose sum is at least that."""
-    total = sum([energy for _, energy in marginal])
-    left = available
+def _fill(fills, orders, price, available, slot, side, seed):
+    """Fill one side at a price: better steps in full, `available` mWh pro rata among the marginal ones."""
+    marginal = []  # (member, energy_mwh), their sum is at least what is available
+    total = 0
+    for order in orders:
+        member = order[0]
+        filled = 0
+        for limit, energy in order[1 + side]:
+            if limit == price:
+                marginal.append((member, energy))
+                total += energy
+                break
+            if (limit < price) != side:  # not better, and neither are those that follow
+                break
+            filled += energy
+        fills[member][side] = filled
     rounded = []
+    left = available
     for member, energy in marginal:
         part, rest = divmod(energy * available, total)
         fills[member][side] += part
@@ -167,18 +180,9 @@ def clear(slot, tariff, envelope, orders, seed=b""):
     bought = min(most_demand, most_supply + most_grid)
     sold = min(most_supply, bought - least_grid)
 
-    fills = {}
-    marginal_buy = []
-    marginal_sell = []
-    for member, buy, sell in orders:
-        fills[member] = [
-            sum([energy for limit, energy in buy if limit > price]),
-            sum([energy for limit, energy in sell if limit < price]),
-        ]
-        marginal_buy.extend([(member, energy) for limit, energy in buy if limit == price])
-        marginal_sell.extend([(member, energy) for limit, energy in sell if limit == price])
-    _share(fills, marginal_buy, bought - demand, slot, _BUY, seed)
-    _share(fills, marginal_sell, sold - supply, slot, _SELL, seed)
+    fills = {order[0]: [0, 0] for order in orders}
+    _fill(fills, orders, price, bought - demand, slot, _BUY, seed)
+    _fill(fills, orders, price, sold - supply, slot, _SELL, seed)
     for member in fills:
         fills[member] = tuple(fills[member])
 
