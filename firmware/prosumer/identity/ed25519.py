@@ -12,8 +12,8 @@ from micropython import const
 from prosumer.errors import Reject
 
 from .comb import Shape
-from .curve import DOUBLE, decode, encode, inverses, negative, run, write_rows
-from .field import P, inverse
+from .curve import DOUBLE, IDENTITY, decode, encode, inverses, negative, number, point, run, write_rows
+from .machine import P, inverse
 from .sha512 import sha512
 
 KEY_SIZE = const(32)
@@ -22,25 +22,17 @@ TABLE_SIZE = const(3176)
 
 L = 2**252 + 27742317777372353535851937790883648493
 _HALF = (L + 1) // 2  # 1/2 modulo L
-_IDENTITY = (0, 1, 1, 0)
 
-# Rows 0..63 of a program are the base point's, those from 64 on the other points'.
+# Rows 0..63 of a program are the base point's, those from 64 on the key's.
 _BASE = Shape(6, 2, 22, 0)
 _KEY = Shape(5, 2, 26, 64)
-_WHOLE = const(32)  # the last row of a key's table: the negated key itself, for even scalars
+_WHOLE = const(96)  # the last row of a key's table: the negated key itself, for even scalars
 _CHECK = const(8)
-
-_NEGATED = const(128)
-
-
-def _number(data):
-    return int.from_bytes(data, "little")
-
 
 def _base_rows():
     rows = bytearray(64 * 96)
     y = 4 * inverse(5)  # RFC 8032: B = (x, 4/5) with x even
-    write_rows(_BASE.sums(decode((y % P).to_bytes(32, "little"))), rows)
+    write_rows(_BASE.sums(decode(point(y))), rows)
     return memoryview(rows)
 
 
@@ -50,12 +42,12 @@ _rows = _base_rows()  # made in the time of three verifications; as a constant i
 def _times_base(scalar, blind):
     """The encoding of scalar * B, computed on coordinates scaled by the secret `blind`."""
     program = _BASE.program()
-    compile_base(program, scalar)
-    point = run(program, _rows, b"", (0, blind, blind, 0))
-    return encode(point, inverse(point[2]))
+    _compile_base(program, scalar)
+    q = run(program, _rows, b"", point(0, blind, blind, 0))
+    return encode(q, inverse(number(q, 64)))
 
 
-def compile_base(program, scalar):
+def _compile_base(program, scalar):
     """The base point's steps; (scalar + 2**264 - 1) / 2 modulo L makes the scalar odd without a branch."""
     _BASE.compile(program, (scalar + (1 << 264) - 1) * _HALF % L, 1)
 
@@ -63,9 +55,10 @@ def compile_base(program, scalar):
 class Signer:
     """A seed expanded once. `repr` shows nothing, and nothing it raises carries the seed.
 
-    What remains of side channels: rows are read at addresses that depend on the nonce, and its reduction modulo L is
-    ordinary big-integer arithmetic. Coordinates and the secret scalar are masked anew for every message, with values
-    that only the holder of the seed can make, so the time of their big integers says nothing about them.
+    The steps of a signature are the same for every key and message, and the machine that runs them branches on no
+    number. What remains of side channels: rows are read at addresses that depend on the nonce, whether a row is negated
+    is a branch, and the nonce is reduced modulo L by ordinary big-integer arithmetic. The result's coordinates and the
+    secret scalar meet big integers too, masked for every message with what only the holder of the seed can make.
     """
 
     def __init__(self, seed):
@@ -73,44 +66,30 @@ class Signer:
             raise Reject("seed-length")
         h = sha512(seed)
         self._prefix = h[32:]
-        self._scalar = (_number(h[:32]) & (1 << 254) - 8 | 1 << 254) % L
-        self.public = _times_base(self._scalar, _number(sha256(self._prefix).digest()) | 1)
+        self._scalar = (number(h) & (1 << 254) - 8 | 1 << 254) % L
+        self.public = _times_base(self._scalar, number(sha256(self._prefix).digest()) | 1)
 
     def sign(self, message):
         """The 64-byte signature of bytes `message`, the same each time (RFC 8032, section 5.1.6)."""
         nonce = sha512(self._prefix + message)
         mask = sha256(self._prefix + nonce).digest()
-        r = _number(nonce) % L
-        encoded = _times_base(r, _number(mask[:16]) | 1)
+        r = int.from_bytes(nonce, "little") % L
+        encoded = _times_base(r, number(mask[:16]) | 1)
         h = _challenge(encoded, self.public, message)
-        s = (r + h * (self._scalar + _number(mask[16:]) * L)) % L
+        s = (r + h * (self._scalar + number(mask[16:]) * L)) % L
         return encoded + s.to_bytes(32, "little")
 
 
 def _challenge(encoded, public, message):
-    return _number(sha512(bytes(encoded) + public + message)) % L
-
-
-def _parse(public, message, signature):
-    """(h, s) of a signature, None when its form already refuses it."""
-    if len(signature) == SIGNATURE_SIZE:
-        s = _number(signature[32:])
-        if s < L:
-            return _challenge(signature[:32], public, message), s
-    return None
-
-
-def _key_point(public):
-    """A public key as a point; Reject unless canonical, on the curve and not of small order."""
-    point = decode(public)
-    if not run(bytes((DOUBLE, DOUBLE)), b"", b"", point)[0]:
-        raise Reject("key-small-order")  # four times the point has x = 0: it is the identity or of order 2
-    return point
+    return int.from_bytes(sha512(bytes(encoded) + public + message), "little") % L
 
 
 def check_public_key(public):
-    """Reject a key that is not 32 bytes, not canonical, not on the curve or of small order."""
-    _key_point(public)
+    """The key's point; Reject a key that is not 32 bytes, not canonical, not on the curve or of small order."""
+    q = decode(public)
+    if not number(run(bytes((DOUBLE, DOUBLE)), b"", b"", q)) % P:
+        raise Reject("key-small-order")  # four times the point has x = 0: it is the identity or of order 2
+    return q
 
 
 _shared = None  # the table of the last key that was read from a file, and which key that was
@@ -155,24 +134,24 @@ class PreparedKey:
 
     def verify(self, message, signature):
         """True if `signature` is this key's signature of `message`; False for anything else."""
-        point = self._point(message, signature)
-        return point is not None and encode(point, inverse(point[2])) == bytes(signature[:32])
+        q = self._point(message, signature)
+        return q is not None and encode(q, inverse(number(q, 64))) == bytes(signature[:32])
 
     def _point(self, message, signature):
         """sB - hA, which encodes to R in a good signature; R itself is never decoded. None: not even well formed."""
-        parsed = _parse(self.public, message, signature)
-        if not parsed:
+        s = number(signature, 32)
+        if len(signature) != SIGNATURE_SIZE or s >= L:
             return None
-        h, s = parsed
+        h = _challenge(signature[:32], self.public, message)
         program = _KEY.program()
-        compile_base(program, s)
+        _compile_base(program, s)
         _KEY.compile(program, h >> 1 | 1 << 259, 3)  # h, or h + 1 when h is even: then one more step takes it back
         if not h & 1:
-            program.append(64 + _WHOLE | _NEGATED)
-        return run(program, _rows, memoryview(self._table or self._read())[_CHECK:], _IDENTITY)
+            program.append(_WHOLE | 128)
+        return run(program, _rows, memoryview(self._table or self._read())[_CHECK:], IDENTITY)
 
     def _build(self, table):
-        minus = negative(_key_point(self.public))
+        minus = negative(check_public_key(self.public))
         write_rows(_KEY.sums(minus) + [minus], memoryview(table)[_CHECK:])
         table[:_CHECK] = _check(self.public, table)
 
@@ -211,31 +190,19 @@ def sign(seed, message):
 
 
 def verify(public, message, signature):
-    """True if `signature` is that of a key without a table; False for anything else."""
-    from .once import holds
-
-    try:
-        public = bytes(public)
-        point = _key_point(public)
-        parsed = _parse(public, message, signature)
-        return parsed is not None and holds(point, decode(signature[:32]), *parsed)
-    except Reject:
-        return False
+    """True if `signature` is that of a key without a table, which is made first; False for anything else."""
+    return verify_many(((public, message, signature),))[0]
 
 
 def verify_many(items):
-    """One bool for each (PreparedKey or public key, message, signature); prepared keys share one inversion."""
-    good = []
+    """One bool for each (PreparedKey or public key, message, signature); all share one inversion."""
     points = []
     for key, message, signature in items:
-        if isinstance(key, PreparedKey):
-            good.append(key._point(message, signature))
-            if good[-1]:
-                points.append(good[-1])
-        else:
-            good.append(verify(key, message, signature))
-    z = iter(inverses([point[2] for point in points]))
-    for i, point in enumerate(good):
-        if not isinstance(point, bool):
-            good[i] = point is not None and encode(point, next(z)) == bytes(items[i][2][:32])
-    return good
+        try:
+            if not isinstance(key, PreparedKey):
+                key = PreparedKey(key)
+            points.append(key._point(message, signature))
+        except Reject:
+            points.append(None)
+    z = iter(inverses([number(q, 64) for q in points if q]))
+    return [bool(q) and encode(q, next(z)) == bytes(item[2][:32]) for q, item in zip(points, items)]
