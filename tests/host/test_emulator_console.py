@@ -120,3 +120,26 @@ print("THE END")
             await living
             assert await mpremote(street, "h0", "exec", "print('still there')") == "still there\n"
     run(scenario)
+
+
+def test_a_full_disk_ends_the_log_with_a_clear_line_and_not_the_device(tmp_path, caplog):
+    main = b"""
+from prosumer.hal.unix import Hal
+hal = Hal()
+while True:
+    print("a line")
+    hal.wait(hal.now_ms() + 1000)
+"""
+    async def scenario():
+        async with Street(tmp_path, main, broker=None) as street:
+            (tmp_path / "devices" / "h0").mkdir(parents=True)
+            (tmp_path / "devices" / "h0" / "console.log").symlink_to("/dev/full")
+            street.add_homes(1)
+            street.boot()
+            await street.live(3)
+            await street.until(lambda: caplog.records)
+            await street.live(3)
+            assert street.devices["h0"].state == "waiting"
+    run(scenario)
+    assert [record.message for record in caplog.records] == [
+        f"cannot write {tmp_path}/devices/h0/console.log: no space left on device; the log ends here"]

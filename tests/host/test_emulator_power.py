@@ -82,6 +82,8 @@ flash = Flash(path, Bus(), cut)
 flash.ioctl(6, 3)
 flash.writeblocks(3, bytes([0x55]) * 256, 512)
 flash.ioctl(6, 3)
+flash.writeblocks(3, bytes([0x0f]) * 300, 64)
+flash.writeblocks(3, bytes([0x55]) * 4, 64)
 """
     def after(cut):
         path = tmp_path / f"flash{cut}"
@@ -94,7 +96,9 @@ flash.ioctl(6, 3)
         return content[3 * 4096 : 4 * 4096]
 
     page = b"\x55" * 256
-    assert after(0) == b"\xff" * 4096
+    nibbles = b"\xff" * 64 + b"\x05" * 4 + b"\x0f" * 296 + b"\xff" * (4096 - 364)
+    assert after(0) == nibbles, "programming clears bits and sets none"
     assert after(1) == b"\xff" * 2048 + b"\x11" * 2048
     assert after(2) == b"\xff" * 512 + page[:128] + b"\xff" * (4096 - 640)
     assert after(3) == b"\xff" * 4096
+    assert after(5) == nibbles[:66] + b"\x0f" * 2 + nibbles[68:]

@@ -16,7 +16,10 @@ _BLANK = b"\xff" * 256
 
 
 class Flash:
-    """NOR flash in a file: 4096-byte blocks, erased to ff; a cut leaves the first half of a page written or of a block erased."""
+    """NOR flash in a file: 4096-byte blocks, erased to ff; programming only clears bits.
+
+    A cut leaves the first half of a page written, or of a block erased.
+    """
 
     def __init__(self, path, bus, cut):
         self._file = open(path, "r+b")
@@ -31,7 +34,12 @@ class Flash:
     def writeblocks(self, block, buf, offset=0):
         if self._cut_now():
             buf = memoryview(buf)[: len(buf) // 2]
-        self._file.seek(block * _BLOCK + offset)
+        at, size = block * _BLOCK + offset, len(buf)
+        self._file.seek(at)
+        before = self._file.read(size)
+        if before != _BLANK[:size]:
+            buf = (int.from_bytes(before, "big") & int.from_bytes(buf, "big")).to_bytes(size, "big")
+        self._file.seek(at)
         self._file.write(buf)
         self._die_if_cut()
 
