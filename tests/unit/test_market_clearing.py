@@ -1,4 +1,6 @@
 """Clearing by hand-worked books: the definition, one rule a test. Wider: tests/host/test_clearing_reference.py."""
+import gc
+
 from prosumer.errors import Reject
 from prosumer.market.book import check_curve, exposure_ucr, make_tariff
 from prosumer.market.clearing import clear
@@ -111,6 +113,21 @@ def test_order_of_arrival_does_not_matter():
     for turn in range(1, 9):
         other = clear(3, TARIFF, (50, 50), orders[turn:] + orders[:turn], b"s")
         assert summary(other) == summary(first) and other.fills == first.fills
+
+
+def test_a_full_street_leaves_the_heap_alone():
+    orders = [(m, [(290000 - 1000 * i - m, 1000 + m) for i in range(8)],
+               [(291000 + 1000 * i + m, 900) for i in range(8)]) for m in range(64)]
+    clear(1, TARIFF, (50000, 0), orders)
+    gc.collect()
+    gc.disable()
+    before = gc.mem_alloc()
+    c = clear(1, TARIFF, (50000, 0), orders)
+    used = gc.mem_alloc() - before
+    gc.enable()
+    gc.collect()
+    assert used < 36000 and gc.mem_alloc() - before < 4500, (used, gc.mem_alloc() - before)
+    assert len(c.fills) == 64
 
 
 def test_bad_curves_are_refused():

@@ -102,15 +102,15 @@ def _interval(tariff, envelope, orders):
             first = middle + 1
     low = prices[first]
 
-    first, last = 0, len(prices) - 1  # the highest price with enough demand; the first one always has
-    while first < last:
-        middle = (first + last + 1) // 2
-        _, demand, supply, _ = _sides(orders, prices[middle])
-        if demand >= supply + _grid(tariff, envelope, prices[middle])[0]:
-            first = middle
-        else:
-            last = middle - 1
-    return low, prices[first]
+    high = low  # the highest price with enough demand: few prices lie between, as each would have to change nothing
+    while first < len(prices):
+        if prices[first] > high:
+            _, demand, supply, _ = _sides(orders, prices[first])
+            if demand < supply + _grid(tariff, envelope, prices[first])[0]:
+                break
+            high = prices[first]
+        first += 1
+    return low, high
 
 
 def _middle(tariff, low, high):
