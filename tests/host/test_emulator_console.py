@@ -89,6 +89,9 @@ def test_a_terminal_interrupts_types_and_soft_resets(tmp_path):
             assert b"KeyboardInterrupt" in await send(street, "h0", b"\x03", b">>> ")
             assert b"\r\n42\r\n>>> " in await send(street, "h0", b"6*7\r", b"42\r\n>>> ")
             assert b"MPY: soft reboot\r\nup " in await send(street, "h0", b"\x04", b"020000000000\r\n")
+            await send(street, "h0", b"\x03", b">>> ")
+            by_call = await send(street, "h0", b"import machine; machine.soft_reset()\r", b"020000000000\r\n")
+            assert b"MPY: soft reboot\r\nup " in by_call
             waits = device.waits
             await street.until(lambda: device.waits > waits + 5)
             assert b"raw REPL; CTRL-B to exit\r\n>" in await send(street, "h0", b"\x03\x03\r\x01", b"exit\r\n>")
