@@ -155,6 +155,11 @@ class House:
     def learn(self, slot):
         self.forecast.observe(slot, *self.energy(slot), self.irradiance(slot))
 
+    def prices(self, slot, tariff):
+        per_day = 86400 // self.slot_s
+        return self.forecast.prices(slot, per_day, tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh,
+                                    [self.irradiance(s) for s in range(slot, slot + per_day)])
+
     def order(self, slot, tariff, prices_now, local):
         """The order for slot + 2, made at the gate of `slot` (which is delivering)."""
         ahead = slot + 2
@@ -165,7 +170,7 @@ class House:
             use, sun = self.energy(ahead)
             deviation = 0
         retail, feed_in = tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh
-        prices = self.forecast.prices(ahead + 1, 86400 // self.slot_s)
+        prices = self.prices(ahead + 1, tariff)
         flex, can_have = [], 0
         if self.pv:
             can_have = min(sun + 3 * deviation, round(self.home.pv_kwp * 1e6) * self.slot_s // 3600) if sun else 0
@@ -207,8 +212,8 @@ class House:
         if left_slots and self.need:
             if market:
                 steps = self.ev.steps(self.need, left_slots, self.slot_s, tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh,
-                                      self.forecast.prices(slot + 1, 86400 // self.slot_s))
-                must_mw = sum([take for value, take, _ in steps if value >= tariff.retail_ucr_per_kwh]) * 3600 // self.slot_s
+                                      self.prices(slot + 1, tariff))
+                must_mw = flexibility.must_mw(steps, tariff.retail_ucr_per_kwh, self.slot_s)
             else:
                 must_mw = self.ev.power_mw
         for m in range(self.minute):

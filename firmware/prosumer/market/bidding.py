@@ -70,9 +70,10 @@ def make_order(retail, feed_in, need_mwh, deviation_mwh, flex=(), max_buy_mwh=0,
     """The order for one slot: (buy, sell), each a tuple of (price_ucr_per_kwh, energy_mwh).
 
     `need_mwh` is forecast consumption - generation without the flexible devices, `deviation_mwh` its mean absolute error and
-    `tails` its distribution (Forecast.tails). Buy limits fall strictly, sell limits rise strictly and lie above them, all within [feed_in, retail]; at most 8 steps and
-    `max_buy_mwh`, `max_sell_mwh` (fuse, credit, what the house can have) a side. `local` is what a kWh that stays in the
-    street costs beside its price (fee and losses, ucr): the buyer bears it up to retail, the seller only beyond that.
+    `tails` its distribution (Forecast.tails). Buy limits fall strictly, sell limits rise strictly and lie above them, all
+    within [feed_in, retail]; at most 8 steps and `max_buy_mwh`, `max_sell_mwh` (fuse, credit, what the house can have) a
+    side. `local` is what a kWh that stays in the street costs beside its price (fee and losses, ucr): the buyer bears it
+    up to retail, the seller only beyond that.
     """
     if not 0 <= feed_in <= retail or min(deviation_mwh, max_buy_mwh, max_sell_mwh, local) < 0:
         raise Reject("order-inputs")

@@ -13,13 +13,14 @@ def guard(import_limit_mw, export_limit_mw, load_mw, pv_mw, ev_mw, battery_mw,
     `load_mw` and `pv_mw` are measured (None: the meter is blind), `ev_mw` and `battery_mw` what the policy wants,
     `ev_max_mw` what the car could still take (0 when none is plugged), `charge_max_mw` and `discharge_max_mw` what the battery
     can now. `pv_limit_mw` is what the inverter may generate, which may be more than it does; `shed_mw` is load to switch off.
-    Limits are >= 0; a limit of None is an envelope that has lapsed and counts as 0.
+    A limit of None (nobody said, not even the genesis' safe default): devices draw nothing and nothing is fed in.
     """
-    import_limit_mw = max(0, import_limit_mw or 0)
     export_limit_mw = max(0, export_limit_mw or 0)
     if load_mw is None or pv_mw is None:
         # Blind: nothing that could be moving stays on, and what generates stays below what may leave the house.
         return 0, 0, export_limit_mw, 0
+    if import_limit_mw is None:
+        import_limit_mw = max(0, load_mw - pv_mw)
     ev_mw = min(max(0, ev_mw), max(0, ev_max_mw))
     battery_mw = min(max(battery_mw, -max(0, discharge_max_mw)), max(0, charge_max_mw))
     over = load_mw - pv_mw + ev_mw + battery_mw - import_limit_mw

@@ -21,6 +21,11 @@ def target_mw(traded_mwh, done_mwh, left_s):
     return (traded_mwh - done_mwh) * _HOUR_S // max(left_s, 1)
 
 
+def must_mw(steps, retail, slot_s):
+    """Power for the part of a slot's steps that is worth retail, which no price can put off; rounded up."""
+    return -(-sum([take for value, take, _ in steps if value >= retail]) * _HOUR_S // slot_s)
+
+
 def _clip(value, low, high):
     return low if value < low else high if value > high else value
 

@@ -21,6 +21,7 @@ _UNKNOWN = const(-1)
 _RING = const(4)            # predictions that wait for their slot: orders look 2 slots ahead
 _MAX_MWH = const(60_000_000)  # 60 kWh a slot: far beyond any house, keeps one bad reading from staying for days
 _HEAD = const(3)            # version, bins
+_BRIGHT = const(800)        # W/m2 at which a street is expected to have solar power to spare
 # Where the distribution of the net's error is followed, in 1/8 of the mean absolute deviation, and P(error > there) in
 # 1/4096 before anything was seen: a Laplace error, heavy-tailed as household loads are; its scale is that deviation.
 AT = (-48, -24, -12, -6, -3, 0, 3, 6, 12, 24, 48)
@@ -202,13 +203,26 @@ class Forecast:
         at = self._bin(slot)
         self._prices[at] = _level(self._prices[at], price_ucr_per_kwh, 1)
 
-    def prices(self, slot, count):
-        """Expected clearing prices of `count` slots from `slot`, as on the last days; [] before a whole day is known."""
-        prices = self._prices
-        return [prices[self._bin(s)] for s in range(slot, slot + count)] if min(prices) >= 0 else []
+    def prices(self, slot, count, retail, feed_in, irradiance=()):
+        """Expected clearing prices of `count` slots from `slot`: as on the last days, before that by how bright it will be.
+
+        `irradiance`: the weather forecast of these slots, None where there is none.
+        """
+        expected = []
+        for i in range(count):
+            price = self._prices[self._bin(slot + i)]
+            if price < 0:
+                light = irradiance[i] if i < len(irradiance) else None
+                price = retail - (retail - feed_in) * min(light or 0, _BRIGHT) * 3 // (4 * _BRIGHT)
+            expected.append(price)
+        return expected
+
+    def pieces(self):
+        """State for the flash store: version, bins, then big-endian i32; piece by piece, so that no large block is needed."""
+        return [pack(">BH", _VERSION, self._bins)] + [_ints(a) for a in self._arrays()]
 
     def dump(self):
-        """The pieces joined; at most 1,290 bytes."""
+        """The pieces joined: 1,671 bytes for 96 bins."""
         return b"".join(self.pieces())
 
     def load(self, state):
