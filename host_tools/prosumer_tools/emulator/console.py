@@ -18,7 +18,7 @@ import tty
 _RAW_REPL = b"raw REPL; CTRL-B to exit\r\n"
 _BANNER = b"MicroPython "
 _PROMPT = b">>> "
-_TAIL_BYTES = 64
+_TAIL_BYTES = 256  # holds the banner, two lines, up to the prompt
 _PENDING_BYTES = 1 << 16
 _UNREAD_S = 1.0
 _LOG_BYTES = 8 << 20
@@ -36,6 +36,8 @@ class Console:
         self._inner, self.stdio = os.openpty()
         self.path = os.ttyname(self._outer_slave)
         self.raw_repl = False
+        self.on_prompt = lambda: None
+        self.prompted = False  # the REPL's first prompt is out, and with it all that the program printed
         self._pid = None
         self._enter_raw = False
         self._tail = b""
@@ -60,7 +62,7 @@ class Console:
     def process_started(self, pid, back_to_raw=False):
         self._pid = pid
         self._enter_raw = back_to_raw
-        self.raw_repl = False
+        self.raw_repl = self.prompted = False
         self._tail = b""
 
     def process_ended(self):
@@ -154,9 +156,11 @@ class Console:
         raw, banner = self._tail.rfind(_RAW_REPL), self._tail.rfind(_BANNER)
         if max(raw, banner) >= 0:
             self.raw_repl = raw > banner
-        if self._enter_raw and self._tail.endswith(_PROMPT):
-            self._enter_raw = False
-            self._type(b"\x01")
+        if banner >= 0 and not self.prompted and self._tail.endswith(_PROMPT):
+            self.prompted = True
+            if self._enter_raw:
+                self._type(b"\x01")
+            self.on_prompt()
         self._tail = self._tail[-_TAIL_BYTES:]
 
 

@@ -44,6 +44,8 @@ class Device:
         self.flash = Flash(self.folder / "flash.bin")
         self.console = Console(loop, self.folder / "console.log", echo)
         self.state = "off"
+        self._program_ended = False
+        self.console.on_prompt = self._at_prompt
         self.bus = None
         self.cut_after = 0  # pull the power in this flash operation of the next boot
         self.boots = self.waits = self.windows = self.resets = 0
@@ -79,6 +81,7 @@ class Device:
         self._loop.add_reader(host_end, on_packets, self)
         self.console.process_started(self._process.pid, back_to_raw)
         self.state = "busy"
+        self._program_ended = False
         self.boots += 1
         self.busy_since = self.booted_at = time.monotonic()
 
@@ -96,6 +99,16 @@ class Device:
         self.console.process_ended()
         self.state = "off"
         return process.returncode
+
+    def program_ended(self):
+        """No program runs any more. The state is `repl` once its last output and the prompt are on the console."""
+        self._program_ended = True
+        if self.console.prompted:
+            self.state = "repl"
+
+    def _at_prompt(self):
+        if self._program_ended:
+            self.state = "repl"
 
     def collect(self):
         """The process closed its bus: wait for its end and return its exit code."""

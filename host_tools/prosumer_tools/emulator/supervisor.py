@@ -246,7 +246,7 @@ class Supervisor:
             device.told_ms = self.now_ms
             device.send(bus.hello(self.now_ms, device.front_end))
         elif kind == bus.REPL:
-            device.state = "repl"
+            device.program_ended()
             device.fruitless_boots = 0
             self.clock.release(device.name, wall)
             self.log.info("%s sits in its REPL", device.name)
