@@ -44,7 +44,7 @@ def test_bad_calibrations_are_refused():
     good = Calibration.nominal(VOLTS, AMPS).to_dict()
     bad = [None, [], {}, {"version": 1}, {"version": 2, "date": 0}]
     for key, value in (("state", "fine"), ("accuracy", "D"), ("voltages", []), ("voltages", VOLTS * 2), ("currents", AMPS * 7),
-                       ("currents", [{"gain_na": 1}]), ("date", 1.5), ("voltages", 3), ("currents", [dict(good["currents"][0], gain_na=0)]),
+                       ("currents", [{"skew_ns": 1}]), ("currents", [5]), ("voltages", [{}]), ("date", 1.5), ("voltages", 3), ("currents", [dict(good["currents"][0], gain_na=0)]),
                        ("currents", [dict(good["currents"][0], gain_na=1.5)]), ("currents", [dict(good["currents"][0], phase=[[1]])]),
                        ("currents", [dict(good["currents"][0], clip=40000)]), ("currents", [dict(good["currents"][0], phase=[[1, 0.5]])])):
         d = dict(good)

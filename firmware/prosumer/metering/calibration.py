@@ -23,29 +23,22 @@ _CURRENT = ("gain_na", "skew_ns", "offset_mw", "no_load_mw", "noise_mc", "clip",
 
 
 class Calibration:
-    """`voltages` and `currents` are lists of dicts as above, in the order of the frame."""
+    """`voltages` and `currents` are lists of dicts as above, in the order of the frame; what an entry leaves out is 0."""
 
     def __init__(self, voltages, currents, state="nominal", accuracy="indicative", date=0):
-        if state not in STATES or accuracy not in CLASSES or len(voltages) not in (1, 3) or not 1 <= len(currents) <= 6:
+        if (state not in STATES or accuracy not in CLASSES or type(date) is not int or len(voltages) not in (1, 3)
+                or not 1 <= len(currents) <= 6):
             raise Reject("calibration-shape")
-        for entries, fields in ((voltages, _VOLTAGE), (currents, _CURRENT)):
-            for entry in entries:
-                for field in fields:
-                    if type(entry.get(field)) is not int:
-                        raise Reject("calibration-field")
-        for entry in voltages + currents:
-            if not entry.get("gain_nv", entry.get("gain_na")) or not 0 < entry["clip"] <= 32767:
-                raise Reject("calibration-range")
-        self.voltages = voltages
-        self.currents = currents
+        self.voltages = [_filled(v, _VOLTAGE) for v in voltages]
+        self.currents = [_filled(i, _CURRENT) for i in currents]
         self.state = state
         self.accuracy = accuracy
         self.date = date  # Unix seconds
 
     @classmethod
     def nominal(cls, voltages, currents, state="nominal", accuracy="indicative"):
-        """From the board's own numbers (`board.json`: the fields that differ from zero)."""
-        return cls([_filled(v, _VOLTAGE) for v in voltages], [_filled(i, _CURRENT) for i in currents], state, accuracy)
+        """From the board's own numbers: board.py."""
+        return cls(voltages, currents, state, accuracy)
 
     def to_dict(self):
         return {"version": 1, "state": self.state, "accuracy": self.accuracy, "date": self.date,
@@ -53,14 +46,10 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, d):
-        if type(d) is not dict or d.get("version") != 1 or type(d.get("date")) is not int:
+        if type(d) is not dict or d.get("version") != 1:
             raise Reject("calibration-version")
         try:
-            for entry in d["currents"]:
-                for point in entry["phase"]:
-                    if len(point) != 2 or type(point[0]) is not int or type(point[1]) is not int:
-                        raise Reject("calibration-phase")
-            return cls(list(d["voltages"]), list(d["currents"]), d["state"], d["accuracy"], d["date"])
+            return cls(d["voltages"], d["currents"], d["state"], d["accuracy"], d["date"])
         except (KeyError, TypeError, AttributeError):
             raise Reject("calibration-shape")
 
@@ -89,6 +78,15 @@ class Calibration:
 
 def _filled(entry, fields):
     full = {f: entry.get(f, 32767 if f == "clip" else 0) for f in fields}
-    if "gain_na" in entry:
+    numbers = list(full.values())
+    if fields is _CURRENT:
         full["phase"] = [list(p) for p in entry.get("phase", ())]
+        for point in full["phase"]:
+            if len(point) != 2:
+                raise Reject("calibration-phase")
+            numbers += point
+    if [n for n in numbers if type(n) is not int]:
+        raise Reject("calibration-field")
+    if not full[fields[0]] or not 0 < full["clip"] <= 32767:
+        raise Reject("calibration-range")
     return full

@@ -7,7 +7,7 @@ Every intermediate value fits 32 signed bits for any input and up to `MAX_FRAMES
 same sums come out where viper's `int` has 32 bits (xtensawin, rv32imc) and where it has 64 (x64). A product
 of two samples needs 31 bits; a sum of products is kept as two words, low 16 bits and the rest:
     sum = (acc[HI] << 16) + acc[LO]
-Words that can be negative are sign-extended when loaded, because viper's `ptr32` reads unsigned on x64.
+Samples are sign-extended when loaded, because viper's `ptr16` reads unsigned.
 
 Integration in this form (whole cycles, V[n-1]*I for the phase, offsets removed at the end) follows
 R. Wall's and A. Moore's work for OpenEnergyMonitor (emonLibCM, emon32).
@@ -35,18 +35,7 @@ def add_pair(buf, g: ptr32, acc: ptr32, start: int, end: int):
     i = start * step + int(g[3]) - int(g[4])
     back = int(g[5])
     top = int(g[6])
-    m = 1
-    m <<= 31  # not 1 << 31: the compiler would fold it into a Python int
-    s = (int(acc[0]) ^ m) - m
-    clip = int(acc[1])
-    l2 = int(acc[2])
-    h2 = int(acc[3])
-    l0 = int(acc[4])
-    h0 = (int(acc[5]) ^ m) - m
-    l1 = int(acc[6])
-    h1 = (int(acc[7]) ^ m) - m
-    lq = int(acc[8])
-    hq = (int(acc[9]) ^ m) - m
+    s = clip = l2 = h2 = l0 = h0 = l1 = h1 = lq = hq = 0
     before = (int(p[v - step]) ^ 0x8000) - 0x8000
     n = end - start
     while n > 0:
@@ -73,16 +62,17 @@ def add_pair(buf, g: ptr32, acc: ptr32, start: int, end: int):
         v += step
         i += step
         n -= 1
-    acc[0] = s
-    acc[1] = clip
-    acc[2] = l2
-    acc[3] = h2
-    acc[4] = l0
-    acc[5] = h0
-    acc[6] = l1
-    acc[7] = h1
-    acc[8] = lq
-    acc[9] = hq
+    # added to the low 32 bits of a word, which is the same with and without a sign
+    acc[0] = int(acc[0]) + s
+    acc[1] = int(acc[1]) + clip
+    acc[2] = int(acc[2]) + l2
+    acc[3] = int(acc[3]) + h2
+    acc[4] = int(acc[4]) + l0
+    acc[5] = int(acc[5]) + h0
+    acc[6] = int(acc[6]) + l1
+    acc[7] = int(acc[7]) + h1
+    acc[8] = int(acc[8]) + lq
+    acc[9] = int(acc[9]) + hq
 
 
 @micropython.viper
