@@ -149,10 +149,6 @@ def _work(r: ptr32, b: ptr32, x: int, code: ptr8, steps: ptr8, count: int, first
                 n -= 1
                 r = ptr32(base)
                 i = 0
-                while i < 22:
-                    r[i] = 0
-                    i += 1
-                i = 0
                 while i < 22:  # written out, so that each index is part of its instruction
                     x = a[i]
                     r[0] = b[0] * x + r[0]
@@ -183,27 +179,26 @@ def _work(r: ptr32, b: ptr32, x: int, code: ptr8, steps: ptr8, count: int, first
                 r = ptr32(base)
                 b = ptr32(to)
                 a = b
-                x = 0
-                while i < 44:
-                    x += r[i]
-                    r[i] = x & 4095
-                    x >>= 12
-                    i += 1
                 i = 0
                 x = 0
-                while i < 22:  # 2**264 is 512 * 19
-                    x += r[i] + 9728 * r[i + 22]
-                    r[i] = x & 4095
-                    x >>= 12
-                    i += 1
-                x = ((x << 9) | (r[21] >> 3)) * 19
-                r[21] = r[21] & 7
-                i = 0
-                while i < 22:
-                    x += r[i]
+                high = int(0)
+                while i < 22:  # carry in both halves at once; 2**264 is 512 * 19; the lower half is left clear for the next
+                    high += r[i + 22]
+                    x += 9728 * (high & 4095) + r[i]
+                    high >>= 12
+                    r[i] = 0
                     b[i] = x & 4095
                     x >>= 12
                     i += 1
+                x = ((x << 9) | (b[21] >> 3)) * 19  # below 2**30, so that its carry ends in the fourth limb
+                b[21] = b[21] & 7
+                i = 0
+                while i < 3:
+                    x += b[i]
+                    b[i] = x & 4095
+                    x >>= 12
+                    i += 1
+                b[3] = b[3] + x
 
 
 @micropython.viper
