@@ -21,6 +21,7 @@ from prosumer.metering.house import House
 from prosumer.records import MAX_LATE_READINGS, Header
 
 _FOLDER = "/data/"
+_ROUNDS = 8
 
 
 class Agent:
@@ -37,14 +38,16 @@ class Agent:
         except OSError:
             pass  # it is there
         self.counts = {}
-        self.house = House(hal, channels, calibration, _FOLDER)
+        # one buffer for two things that never meet: samples, and a block while it is received and executed
+        buffer = bytearray(max(House.buffer_bytes(hal, channels), 1024 + 448 * genesis.n))
+        self.house = House(hal, channels, calibration, _FOLDER, buffer)
         self.chain = ReadingChain(_FOLDER + "readings", genesis, self.me, signer, self.house.totals())
         self.trader = Trader(genesis, self.me, config.get("devices", {}), _FOLDER, signer)
         ring = HeaderRing(_FOLDER + "headers", Header.size())
         self.node = Node(genesis, Members(genesis, _FOLDER), self.me, signer, _FOLDER, ring, hal.entropy, self.publish, self.count)
         self.node.on_final = self.on_final
         feeder = genesis.feeder_id
-        self.session = Session(config["broker"], b"meter-" + signer.public[:6].hex().encode(), [topics.wildcard(feeder).encode()], 1024 + 448 * genesis.n,
+        self.session = Session(config["broker"], b"meter-" + signer.public[:6].hex().encode(), [topics.wildcard(feeder).encode()], buffer,
                                (topics.human(self.name, "availability").encode(), b"offline"))
         now = hal.now_ms()
         self.slot = genesis.slot_at(now)
@@ -86,9 +89,7 @@ class Agent:
             self.publish_human("availability", b"online")
             self.announce()
             self.node.catchup.ask(now)
-        for topic, message in self.session.poll(now, self.hal.entropy(1)[0] * 4):
-            self.receive(topic, message, now)
-            gc.collect()
+        self.listen(now)
         sampled = now >= self.sample_ms
         if sampled:
             self.sample_ms = self._next(now, self.hal.window_ms)
@@ -104,6 +105,17 @@ class Agent:
         self.node.catchup.step(now)
 
     # -- messages
+
+    def listen(self, now):
+        """Handle what has come until nothing is left, so that the shared buffer is free; a flood is cut off."""
+        for _ in range(_ROUNDS):
+            messages = self.session.poll(now, self.hal.entropy(1)[0] * 4)
+            if not messages:
+                return
+            for topic, message in messages:
+                self.receive(topic, message, now)
+                gc.collect()
+        self.counts["flood"] = self.counts.get("flood", 0) + self.session.drop()
 
     def publish(self, kind, payload, member=None):
         topic = topics.machine(self.genesis.feeder_id, kind, self.me if member is None else member)

@@ -85,13 +85,22 @@ class Parts:
     """Bytes in pieces, written to file or socket one after the other: a block is never joined on a small heap."""
 
     def __init__(self, pieces):
-        self.pieces = pieces
+        self._pieces = pieces
 
     def __len__(self):
-        return sum([len(p) for p in self.pieces])
+        return sum([len(p) for p in self._pieces])
+
+    @property
+    def pieces(self):
+        for p in self._pieces:
+            if hasattr(p, "pieces"):  # a durable.File
+                for piece in p.pieces:
+                    yield piece
+            else:
+                yield p
 
     def pack(self):
-        return b"".join(self.pieces)
+        return b"".join(list(self.pieces))
 
 
 class Cursor:

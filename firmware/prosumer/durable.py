@@ -20,10 +20,32 @@ def save(path, *pieces):
 def load(path):
     """The bytes last saved, or None if there never were any. Halt('flash-corrupt …') if they are damaged."""
     try:
-        with open(path, "rb") as f:
-            data = f.read()
+        size = os.stat(path)[6]
     except OSError:
         return None
-    if len(data) < 4 or crc32(data[4:]) != int.from_bytes(data[:4], "big"):
+    with open(path, "rb") as f:
+        crc = int.from_bytes(f.read(4), "big")
+        data = f.read(max(size - 4, 0))
+    if crc32(data) != crc:
         raise Halt("flash-corrupt " + path)
-    return data[4:]
+    return data
+
+
+class File:
+    """What was saved, to be written on in pieces (as codec.Parts) and never held in memory."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __len__(self):
+        return os.stat(self._path)[6] - 4
+
+    @property
+    def pieces(self):
+        with open(self._path, "rb") as f:
+            f.read(4)
+            while True:
+                piece = f.read(256)
+                if not piece:
+                    return
+                yield piece

@@ -18,7 +18,7 @@ import sys, json
 from binascii import hexlify, unhexlify
 sys.path.insert(0, "firmware")
 from prosumer.errors import Reject
-from prosumer.ledger import mmr
+from prosumer.ledger import mmr, proofs
 ask = json.load(sys.stdin)
 hashes = [unhexlify(h) for h in ask["hashes"]]
 roots, m = {}, mmr.MMR()
@@ -30,13 +30,13 @@ def verdict(f, *args):
         return f(*args)
     except Reject as e:
         return e.code
-node = mmr.nodes_of(hashes)
+node = proofs.header_nodes(hashes)
 print(json.dumps({
     "roots": roots,
-    "inclusion": [hexlify(mmr.prove_inclusion(node, n, i)).decode() for n, i in ask["inclusion"]],
-    "consistency": [hexlify(mmr.prove_consistency(node, a, b)).decode() for a, b in ask["consistency"]],
-    "accepts": [verdict(mmr.verify_inclusion, unhexlify(r), n, i, unhexlify(h), unhexlify(p)) for r, n, i, h, p in ask["check"]],
-    "continues": [verdict(mmr.verify_consistency, unhexlify(r), a, unhexlify(s), b, unhexlify(p)) for r, a, s, b, p in ask["follow"]],
+    "inclusion": [hexlify(proofs.prove_inclusion(node, n, i)).decode() for n, i in ask["inclusion"]],
+    "consistency": [hexlify(proofs.prove_consistency(node, a, b)).decode() for a, b in ask["consistency"]],
+    "accepts": [verdict(proofs.verify_inclusion, unhexlify(r), n, i, unhexlify(h), unhexlify(p)) for r, n, i, h, p in ask["check"]],
+    "continues": [verdict(proofs.verify_consistency, unhexlify(r), a, unhexlify(s), b, unhexlify(p)) for r, a, s, b, p in ask["follow"]],
 }))
 """
 

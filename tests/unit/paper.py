@@ -112,7 +112,7 @@ class House:
         """(use, generation) of a slot, mWh."""
         sun = max(0, 8 - abs(slot % 16 - 8))
         use = 60000 + self._random(slot, 0, 140000)
-        return use, (sun * 60000 + self._random(slot, 1, 9999) if self.generates else 0)
+        return use, (sun * 90000 + self._random(slot, 1, 9999) if self.generates else 0)
 
     def advance(self, slot):
         use, made = self.net_mwh(slot)

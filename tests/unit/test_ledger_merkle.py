@@ -3,7 +3,7 @@ import hashlib
 from binascii import unhexlify
 
 from prosumer.errors import Reject
-from prosumer.ledger import merkle
+from prosumer.ledger import merkle, proofs
 
 # Leaf inputs and tree heads of sizes 1..8 as in the Certificate Transparency project's Merkle tree tests.
 INPUTS = [
@@ -46,13 +46,13 @@ def salted(n):
 def test_tree_heads_of_rfc_6962():
     leaves = ct_leaves()
     for n in range(1, 9):
-        head = merkle.top(merkle.nodes_of(leaves), 0, n)
+        head = proofs.top(proofs.nodes_of(leaves), 0, n)
         assert head == unhexlify(HEADS[n - 1]), n
         assert merkle.root(leaves[:n]) == hashlib.sha256(b"\2" + bytes((0, 0, 0, n)) + head).digest()
 
 
 def test_audit_path_of_rfc_6962():
-    assert merkle.prove(merkle.nodes_of(ct_leaves()), 8, 0) == unhexlify(PATH_0_OF_8)
+    assert proofs.prove(proofs.nodes_of(ct_leaves()), 8, 0) == unhexlify(PATH_0_OF_8)
 
 
 def test_salted_leaf():
@@ -62,12 +62,12 @@ def test_salted_leaf():
 
 def test_every_leaf_of_every_small_tree():
     leaves = salted(33)
-    node = merkle.nodes_of(leaves)
+    node = proofs.nodes_of(leaves)
     for n in range(1, 34):
         root = merkle.root(leaves[:n])
         for i in range(n):
-            proof = merkle.prove(node, n, i)
-            assert merkle.verify(root, n, i, leaves[i], proof)
+            proof = proofs.prove(node, n, i)
+            assert proofs.verify(root, n, i, leaves[i], proof)
             assert len(proof) <= 32 * 6
     assert merkle.root([]) == hashlib.sha256(b"\2\0\0\0\0" + hashlib.sha256(b"").digest()).digest()
 
@@ -77,25 +77,25 @@ def test_no_other_place_count_leaf_or_proof():
     leaves = salted(n)
     root = merkle.root(leaves)
     for i in range(n):
-        proof = merkle.prove(merkle.nodes_of(leaves), n, i)
+        proof = proofs.prove(proofs.nodes_of(leaves), n, i)
         for j in range(n):
             if i != j:
-                assert code(merkle.verify, root, n, j, leaves[i], proof) in ("proof-wrong", "proof-size")
-                assert code(merkle.verify, root, n, i, leaves[j], proof) == "proof-wrong"
+                assert code(proofs.verify, root, n, j, leaves[i], proof) in ("proof-wrong", "proof-size")
+                assert code(proofs.verify, root, n, i, leaves[j], proof) == "proof-wrong"
         for m in list(range(i + 1, 40)) + [1 << 31, 0xFFFFFFFF]:
             if m != n:
-                assert code(merkle.verify, root, m, i, leaves[i], proof) in ("proof-wrong", "proof-size")
+                assert code(proofs.verify, root, m, i, leaves[i], proof) in ("proof-wrong", "proof-size")
         for at in range(0, len(proof), 5):
             bad = bytearray(proof)
             bad[at] ^= 1
-            assert code(merkle.verify, root, n, i, leaves[i], bytes(bad)) == "proof-wrong"
-        assert code(merkle.verify, root, n, i, leaves[i], proof[:-32]) == "proof-size"
-        assert code(merkle.verify, root, n, i, leaves[i], proof + proof[:32]) == "proof-size"
-        assert code(merkle.verify, root, n, i, leaves[i], proof[:-1]) == "proof-size"
-    assert code(merkle.verify, root, n, n, leaves[0], b"") == "proof-index"
-    assert code(merkle.verify, root, n, -1, leaves[0], b"") == "proof-index"
-    assert code(merkle.verify, root, 1 << 32, 0, leaves[0], b"") == "proof-index"
-    assert code(merkle.prove, merkle.nodes_of(leaves), n, n) == "proof-index"
+            assert code(proofs.verify, root, n, i, leaves[i], bytes(bad)) == "proof-wrong"
+        assert code(proofs.verify, root, n, i, leaves[i], proof[:-32]) == "proof-size"
+        assert code(proofs.verify, root, n, i, leaves[i], proof + proof[:32]) == "proof-size"
+        assert code(proofs.verify, root, n, i, leaves[i], proof[:-1]) == "proof-size"
+    assert code(proofs.verify, root, n, n, leaves[0], b"") == "proof-index"
+    assert code(proofs.verify, root, n, -1, leaves[0], b"") == "proof-index"
+    assert code(proofs.verify, root, 1 << 32, 0, leaves[0], b"") == "proof-index"
+    assert code(proofs.prove, proofs.nodes_of(leaves), n, n) == "proof-index"
 
 
 def test_a_node_is_not_a_leaf():
@@ -103,4 +103,4 @@ def test_a_node_is_not_a_leaf():
     leaves = salted(4)
     inner = [merkle.hash_node(leaves[0], leaves[1]), merkle.hash_node(leaves[2], leaves[3])]
     assert merkle.root(leaves) != merkle.root(inner)
-    assert code(merkle.verify, merkle.root(leaves), 2, 0, inner[0], inner[1]) == "proof-wrong"
+    assert code(proofs.verify, merkle.root(leaves), 2, 0, inner[0], inner[1]) == "proof-wrong"

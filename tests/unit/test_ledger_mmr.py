@@ -3,7 +3,7 @@ import hashlib
 from binascii import unhexlify
 
 from prosumer.errors import Reject
-from prosumer.ledger import merkle, mmr
+from prosumer.ledger import merkle, mmr, proofs
 from test_ledger_merkle import ct_leaves
 
 # Consistency proof from 6 to 8 leaves, as in the Certificate Transparency project's Merkle tree tests.
@@ -41,7 +41,7 @@ def test_peaks_follow_the_bits_of_count():
     for i, h in enumerate(hashes(70)):
         m.append(h)
         assert m.count == i + 1 and len(m.peaks) == bin(i + 1).count("1")
-    assert m.peaks[-1] == mmr.nodes_of(hashes(70))(1, 34) and m.peaks[0] == mmr.nodes_of(hashes(70))(6, 0)
+    assert m.peaks[-1] == proofs.header_nodes(hashes(70))(1, 34) and m.peaks[0] == proofs.header_nodes(hashes(70))(6, 0)
     assert code(m.append, b"short") == "hash-size" and m.count == 70
 
 
@@ -69,29 +69,29 @@ def test_a_year_is_17_peaks():
 def test_inclusion_everywhere():
     roots, _ = grown(40)
     hs = hashes(40)
-    node = mmr.nodes_of(hs)
+    node = proofs.header_nodes(hs)
     for n in range(1, 41):
         for i in range(n):
-            assert mmr.verify_inclusion(roots[n], n, i, hs[i], mmr.prove_inclusion(node, n, i))
-    proof = mmr.prove_inclusion(node, 40, 7)
+            assert proofs.verify_inclusion(roots[n], n, i, hs[i], proofs.prove_inclusion(node, n, i))
+    proof = proofs.prove_inclusion(node, 40, 7)
     for args in ((roots[40], 40, 8, hs[7], proof), (roots[40], 40, 7, hs[8], proof), (roots[39], 39, 7, hs[7], proof)):
-        assert code(mmr.verify_inclusion, *args) in ("proof-wrong", "proof-size")
+        assert code(proofs.verify_inclusion, *args) in ("proof-wrong", "proof-size")
     top = merkle.root([mmr.hash_leaf(h) for h in hs])
-    assert code(mmr.verify_inclusion, top, 40, 7, hs[7], proof) == "proof-wrong", "a body root is not an accumulator"
+    assert code(proofs.verify_inclusion, top, 40, 7, hs[7], proof) == "proof-wrong", "a body root is not an accumulator"
 
 
 def test_consistency_of_rfc_6962():
     leaves = ct_leaves()
-    assert mmr.prove_consistency(merkle.nodes_of(leaves), 6, 8) == unhexlify(PROOF_6_TO_8)
+    assert proofs.prove_consistency(proofs.nodes_of(leaves), 6, 8) == unhexlify(PROOF_6_TO_8)
 
 
 def test_consistency_everywhere():
     roots, _ = grown(34)
-    node = mmr.nodes_of(hashes(34))
+    node = proofs.header_nodes(hashes(34))
     for new in range(1, 35):
         for old in range(1, new + 1):
-            proof = mmr.prove_consistency(node, old, new)
-            assert mmr.verify_consistency(roots[old], old, roots[new], new, proof), (old, new)
+            proof = proofs.prove_consistency(node, old, new)
+            assert proofs.verify_consistency(roots[old], old, roots[new], new, proof), (old, new)
 
 
 def test_consistency_refuses_every_other_history():
@@ -104,23 +104,23 @@ def test_consistency_refuses_every_other_history():
         lie = mmr.MMR()
         for h in other:
             lie.append(h)
-        for node in (mmr.nodes_of(hs), mmr.nodes_of(other)):
-            proof = mmr.prove_consistency(node, old, n)
-            assert code(mmr.verify_consistency, roots[old], old, lie.root(), n, proof) == "proof-wrong"
-        proof = mmr.prove_consistency(mmr.nodes_of(hs), old, n)
+        for node in (proofs.header_nodes(hs), proofs.header_nodes(other)):
+            proof = proofs.prove_consistency(node, old, n)
+            assert code(proofs.verify_consistency, roots[old], old, lie.root(), n, proof) == "proof-wrong"
+        proof = proofs.prove_consistency(proofs.header_nodes(hs), old, n)
         for wrong in range(1, 30):
             if wrong != n and wrong > old:
-                assert code(mmr.verify_consistency, roots[old], old, roots[n], wrong, proof) in ("proof-wrong", "proof-size")
+                assert code(proofs.verify_consistency, roots[old], old, roots[n], wrong, proof) in ("proof-wrong", "proof-size")
             if wrong != old and wrong < n:
-                assert code(mmr.verify_consistency, roots[old], wrong, roots[n], n, proof) in ("proof-wrong", "proof-size")
+                assert code(proofs.verify_consistency, roots[old], wrong, roots[n], n, proof) in ("proof-wrong", "proof-size")
         for at in range(0, len(proof), 7):
             bad = bytearray(proof)
             bad[at] ^= 128
-            assert code(mmr.verify_consistency, roots[old], old, roots[n], n, bytes(bad)) == "proof-wrong"
+            assert code(proofs.verify_consistency, roots[old], old, roots[n], n, bytes(bad)) == "proof-wrong"
         for bad in (b"", proof[:-1], proof[:-32], proof + bytes(32)):
-            assert code(mmr.verify_consistency, roots[old], old, roots[n], n, bad) in ("proof-size", "proof-wrong")
-    assert mmr.verify_consistency(roots[9], 9, roots[9], 9, b"")
-    assert code(mmr.verify_consistency, roots[9], 9, roots[8], 9, b"") == "proof-wrong"
-    assert code(mmr.verify_consistency, roots[9], 9, roots[8], 8, b"") == "proof-index"
-    assert code(mmr.verify_consistency, roots[0], 0, roots[8], 8, b"") == "proof-index"
-    assert code(mmr.prove_consistency, None, 0, 8) == "proof-index"
+            assert code(proofs.verify_consistency, roots[old], old, roots[n], n, bad) in ("proof-size", "proof-wrong")
+    assert proofs.verify_consistency(roots[9], 9, roots[9], 9, b"")
+    assert code(proofs.verify_consistency, roots[9], 9, roots[8], 9, b"") == "proof-wrong"
+    assert code(proofs.verify_consistency, roots[9], 9, roots[8], 8, b"") == "proof-index"
+    assert code(proofs.verify_consistency, roots[0], 0, roots[8], 8, b"") == "proof-index"
+    assert code(proofs.prove_consistency, None, 0, 8) == "proof-index"

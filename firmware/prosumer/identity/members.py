@@ -78,6 +78,7 @@ class Members:
     def __init__(self, genesis, folder=None):
         """Without a folder the tables stay in memory, 3 KiB a member."""
         self.genesis = genesis
+        self.operator = PreparedKey(genesis.operator, folder and folder + "operator")
         self.keys = [PreparedKey(m[0], folder and "%skey%d" % (folder, i)) for i, m in enumerate(genesis.members)]
 
     def check(self, member, message, signature):
@@ -93,7 +94,7 @@ class Members:
         self.check(record.member, record.message(self.genesis.feeder_id), record.signature)
 
     def check_operator(self, record):
-        if not verify(self.genesis.operator, record.message(self.genesis.feeder_id), record.signature):
+        if not self.operator.verify(record.message(self.genesis.feeder_id), record.signature):
             raise Reject("bad-operator-signature")
 
     def quorum(self):

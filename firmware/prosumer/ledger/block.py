@@ -34,14 +34,14 @@ def build(genesis, state, slot, pool, salt):
                 [r for m in range(genesis.n) for r in pool.readings_for(m, state.accounts[m], slot - 1)])
 
 
-def omitted(genesis, state, slot, pool, body, before_ms):
-    """(kind, record) the proposer left out although it was here before `before_ms`; None if nothing is missing."""
+def omitted(genesis, state, slot, pool, body):
+    """(kind, record) the proposer left out although it was here in good time; None if nothing is missing."""
     have = build(genesis, state, slot, pool, b"")
     for key, mine, theirs in (("o", have.orders, body.orders), ("r", have.readings, body.readings),
                               ("c", have.commits, body.commits)):
         there = [(r.member, r.slot) for r in theirs]
         for r in mine:
-            if (r.member, r.slot) not in there and pool.seen.get((key, r.slot, r.member), before_ms) < before_ms:
+            if (r.member, r.slot) not in there and (key, r.slot, r.member) not in pool.late:
                 return key, r
     return None
 

@@ -83,8 +83,11 @@ class Catchup:
         stop = node.ring.next - 1  # the final header itself follows with its proof
         headers = [Header.parse(raw) for _, raw in node.ring.iterate(stop - _MAX_HEADERS, stop)]
         headers = [h for h in headers if h.slot >= ask.slot]
-        tip = durable.load(node.folder + "tip") if node.simplex.tip[0] > node.final.iteration else None
-        proposals = [b"\1", len(tip).to_bytes(3, "big"), tip] if tip else [b"\0"]
+        tip = node.chain.get(node.simplex.tip[1])
+        proposals = [b"\0"]
+        if tip and tip.iteration > node.final.iteration:
+            tip = durable.File(node.folder + "tip")
+            proposals = [b"\1", len(tip).to_bytes(3, "big"), tip]
         node.publish(topics.CHAIN, Parts([b"\x0c", bytes([ask.member])] + list_pieces(headers) + self.final_pieces() +
                                          list_pieces(node.notarizations) + proposals))
 

@@ -63,7 +63,6 @@ class Node:
         if saved:
             header, self.certificate, before, state = self.catchup.read_final(Cursor(saved))
             self._root(Link(header, header.hash(self.genesis.feeder_id), state, before))
-        self.state = State.parse(self.final.state)  # the agreed one, open for reading
         vote = durable.load(self.folder + "vote")
         final = self.final
         if not vote:
@@ -93,6 +92,11 @@ class Node:
     @property
     def final(self):
         return self.chain[self.final_hash]
+
+    @property
+    def state(self):
+        """The agreed state, opened anew: it is kept packed."""
+        return State.parse(self.final.state)
 
     def _save_vote(self):
         snapshot = self.simplex.snapshot()
@@ -232,7 +236,7 @@ class Node:
             self.catchup.wanted = True
             raise Reject("unknown-parent")
         state = self.state if header.previous == self.final_hash else State.parse(self.chain[header.previous].state)
-        left_out = block.omitted(genesis, state, slot, self.pool, proposal.body, genesis.gate_ms(slot) - genesis.delta_ms)
+        left_out = block.omitted(genesis, state, slot, self.pool, proposal.body)
         if left_out and self.simplex.iteration == h:
             kind = {"o": topics.ORDER, "r": topics.READING, "c": topics.COMMIT}[left_out[0]]
             self.publish(kind, left_out[1].pack(), left_out[1].member)
@@ -349,7 +353,6 @@ class Node:
         for i, header in enumerate(headers):
             if index + i >= self.ring.first:
                 self.ring.append(index + i, header.pack())
-        self.state = State.parse(link.state)
         self.pool.settled(self.state, link.slot)
         if self.on_final:
             self.on_final(link.header)
@@ -378,6 +381,5 @@ class Node:
         for what, h, digest in self.simplex.resend():
             self.publish(topics.VOTE, self._sign(VOTE if what == "vote" else FINALIZE, h, digest).pack())
         if leader(self.simplex.iteration, self.genesis.n) == self.me and self.simplex.voted:
-            raw = durable.load(self.folder + "voted") if self.voted else None
-            if raw:
-                self.publish(topics.PROPOSAL, raw)
+            if self.voted:
+                self.publish(topics.PROPOSAL, durable.File(self.folder + "voted"))

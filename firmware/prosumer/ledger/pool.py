@@ -14,7 +14,7 @@ class Pool:
         self.orders = {}    # slot → {member: Order}
         self.readings = [[] for _ in range(genesis.n)]  # by member, in order of seq
         self.envelope = None
-        self.seen = {}      # packed bytes' hash of (kind, slot, member) → arrival ms
+        self.late = []      # (kind, slot, member) of what came too close to its gate to be missed in the block
 
     @staticmethod
     def _near(slot, due_slot):
@@ -32,7 +32,7 @@ class Pool:
             return False
         self.members.check_record(commit)
         self.commits.setdefault(commit.slot, {})[commit.member] = commit
-        self.seen["c", commit.slot, commit.member] = now_ms
+        self._note("c", commit, now_ms)
         return True
 
     def add_order(self, order, digest, now_ms):
@@ -46,7 +46,7 @@ class Pool:
             raise Reject("reveal-mismatch")
         check_order(self.genesis, order)
         self.orders.setdefault(order.slot, {})[order.member] = order
-        self.seen["o", order.slot, order.member] = now_ms
+        self._note("o", order, now_ms)
         return True
 
     def add_reading(self, reading, account, now_ms):
@@ -67,7 +67,7 @@ class Pool:
         waiting.append(reading)
         waiting.sort(key=lambda r: r.seq)
         del waiting[MAX_LATE_READINGS:]
-        self.seen["r", reading.slot, reading.member] = now_ms
+        self._note("r", reading, now_ms)
         return True
 
     def add_envelope(self, envelope):
@@ -96,8 +96,12 @@ class Pool:
         for store, oldest in ((self.commits, slot + 2), (self.orders, slot + 1)):
             for s in [s for s in store if s < oldest]:
                 del store[s]
-        for key in [k for k in self.seen if k[1] < slot - 6]:
-            del self.seen[key]
+        self.late = []
+
+    def _note(self, kind, record, now_ms):
+        gate_ms = self.genesis.gate_ms(self.genesis.slot_at(now_ms))
+        if now_ms > gate_ms - self.genesis.delta_ms:
+            self.late.append((kind, record.slot, record.member))
 
 
 def check_order(genesis, order):

@@ -23,7 +23,7 @@ class _Guarded:
 
     limit = 8192
     oversized = 0
-    large = bytearray(0)  # one large message (a block) at a time is read into this and not into a heap in pieces
+    large = b""  # one large message (a block) at a time is read into this buffer and not into a heap in pieces
     lent = False
     tls = None  # an ssl.SSLContext with verified server and client certificate; None: plain TCP
 
@@ -98,12 +98,13 @@ simple.socket = _Sockets
 class Session:
     """connect/reconnect with backoff, QoS 1 publish, bounded receive queue. Times are virtual or real Unix ms."""
 
-    def __init__(self, broker, client_id, subscriptions, large, will=None):
+    def __init__(self, broker, client_id, subscriptions, buffer, will=None):
         """`broker`: dict with host, port, and optionally user, password, keepalive_s. `will`: (topic, message).
 
-        `large`: bytes of the buffer for a large message; more than `_Guarded.limit` is refused, whoever sent it.
+        `buffer`: lent to one large message at a time, from its arrival until `poll` is called again; between a poll that
+        returned nothing and the next publish it is free for other uses.
         """
-        _Guarded.large = bytearray(large)
+        _Guarded.large = buffer
         self.broker, self.client_id, self.subscriptions, self.will = broker, client_id, subscriptions, will
         self.client = None
         self.queue = []
@@ -183,6 +184,11 @@ class Session:
         if not self.client or self.broken:
             return False
         return self._guard(self.client.publish, topic, message, retain, qos)
+
+    def drop(self):
+        """Forget what is queued; returns how many messages that were."""
+        n, self.queue, _Guarded.lent = len(self.queue), [], False
+        return n
 
     def poll(self, now_ms, jitter_ms):
         """Take in all that has arrived; returns the queue of (topic, message), emptied. The last one's are done with."""

@@ -91,7 +91,7 @@ def make_order(retail, feed_in, need_mwh, deviation_mwh, flex=(), max_buy_mwh=0,
         if low >= 0:
             if value < retail:
                 value -= caution + local
-            if value >= feed_in:
+            if value >= max(feed_in, 1):        # a limit of 0 is none
                 buy.append([value, high - low])
         else:
             if value > feed_in:
@@ -100,7 +100,7 @@ def make_order(retail, feed_in, need_mwh, deviation_mwh, flex=(), max_buy_mwh=0,
                 sell.append([value, high - low])
     sell.reverse()                      # outwards from zero, as the steps of an order stand
     buy = _few(buy)
-    floor = buy[0][0] + 1 if buy else feed_in
+    floor = buy[0][0] + 1 if buy else max(feed_in, 1)
     for step in sell:
         step[0] = max(step[0], floor)
     return _order(buy), _order([s for s in _few(sell) if s[0] <= retail])

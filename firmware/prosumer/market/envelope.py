@@ -19,8 +19,7 @@ def guard(import_limit_mw, export_limit_mw, load_mw, pv_mw, ev_mw, battery_mw,
     if load_mw is None or pv_mw is None:
         # Blind: nothing that could be moving stays on, and what generates stays below what may leave the house.
         return 0, 0, export_limit_mw, 0
-    if import_limit_mw is None:
-        import_limit_mw = max(0, load_mw - pv_mw)
+    import_limit_mw = max(0, load_mw - pv_mw if import_limit_mw is None else import_limit_mw)
     ev_mw = min(max(0, ev_mw), max(0, ev_max_mw))
     battery_mw = min(max(battery_mw, -max(0, discharge_max_mw)), max(0, charge_max_mw))
     over = load_mw - pv_mw + ev_mw + battery_mw - import_limit_mw

@@ -14,10 +14,10 @@ _JOURNAL_MS = const(10000)
 class House:
     """`hal`: rate_hz, frames_max, window_ms, read_window(buf); `channels`: ((name, role[, phase]), …) voltages first."""
 
-    def __init__(self, hal, channels, calibration, folder):
+    def __init__(self, hal, channels, calibration, folder, buffer=None):
         self.hal = hal
         self.meter = Meter(channels, hal.rate_hz, calibration)
-        self.buffer = bytearray(hal.frames_max * len(channels) * 2)
+        self.buffer = memoryview(buffer or bytearray(self.buffer_bytes(hal, channels)))[:self.buffer_bytes(hal, channels)]
         self.roles = [(c[0], c[1]) for c in channels if c[1] != "voltage"]
         names = []
         for name, role in self.roles:
@@ -27,6 +27,10 @@ class House:
         self._journal_ms, self._fresh = 0, False
         self.power_mw = {}  # role → newest mean power, signed as in meter
         self.open_slot()
+
+    @staticmethod
+    def buffer_bytes(hal, channels):
+        return hal.frames_max * len(channels) * 2
 
     def open_slot(self):
         self.energy_mwh = {}  # role → net energy of this slot, positive as the role's sign

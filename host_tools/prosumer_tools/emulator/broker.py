@@ -132,7 +132,15 @@ async def _serve(config):
     await asyncio.Event().wait()
 
 
+def _brief(record):
+    """amqtt logs a traceback for every message that a silent client does not confirm; formatting them costs more than serving."""
+    if record.exc_info and isinstance(record.exc_info[1], (TimeoutError, ConnectionError)):
+        return False
+    return True
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(message)s")
+    logging.getLogger("amqtt.broker").addFilter(_brief)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(json.loads(sys.stdin.buffer.read())))
