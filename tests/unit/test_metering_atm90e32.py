@@ -1,0 +1,203 @@
+"""ATM90E32AS against a register-level stand-in that can fail as the part does: silent, stuck, another chip, garbled bits, a brown-out."""
+from prosumer.errors import Reject
+from prosumer.metering import channel as m
+from prosumer.metering.atm90e32 import Atm90e32
+from prosumer.metering.calibration import Calibration
+
+CLAMPS = (("grid1", "grid"), ("grid2", "grid"), ("pv", "pv"))
+SETTINGS = {"mmode0": 0x87, "mmode1": 0, "ugain": (20000, 20001, 20002), "igain": (30000, 30001, 30002),
+            "pqgain": (0, 1, 2), "phi": (10, 0x8003, 12)}
+CALIBRATION = Calibration.nominal([{"gain_nv": 1}] * 3, [{"gain_na": 1}] * 3, "factory", "B")
+
+
+class Chip:
+    """The registers of the datasheet that metering needs. Energy counts are cleared by reading; LastSPIData keeps the last value."""
+
+    def __init__(self):
+        self.power_mw = [0, 0, 0]
+        self.volts = [230000, 231000, 232000]
+        self.amps = [1000, 2000, 3000]
+        self.hertz = 50000
+        self.state0 = self.state1 = 0
+        self.stuck = None
+        self.garble = 0  # one bit of every n-th transfer arrives wrong
+        self.transfers = 0
+        self.last = 0
+        self.wrong = False
+        self.reset()
+
+    def reset(self):
+        self.registers = {}
+        self.energy = [0] * 6  # uJ: forward A, B, C, reverse A, B, C
+        self.unlocked = False
+
+    def run(self, ms):
+        for k in range(3):
+            if self.registers.get(0):
+                self.energy[k if self.power_mw[k] > 0 else 3 + k] += abs(self.power_mw[k]) * ms
+
+    def exchange(self, buf):
+        self.transfers += 1
+        if self.stuck is not None:
+            buf[0] = buf[1] = buf[2] = buf[3] = self.stuck
+            return
+        register = (buf[0] << 8 | buf[1]) & 0x3FF
+        if buf[0] & 0x80:
+            value = self.last if register == 0x78 else self.read(register)
+            self.last = value
+            if self.garble and self.transfers % self.garble == 0:
+                value ^= 1 << (self.transfers % 16)
+            buf[2], buf[3] = value >> 8, value & 255
+        else:
+            value = buf[2] << 8 | buf[3]
+            self.last = value
+            if register == 0x70 and value == 0x789A:
+                self.reset()
+            elif register == 0x7F:
+                self.unlocked = value == 0x55AA
+            elif self.unlocked and not self.wrong:
+                self.registers[register] = value
+
+    def read(self, register):
+        if 0x81 <= register <= 0x83 or 0x85 <= register <= 0x87:
+            k = register - 0x81 if register < 0x84 else register - 0x85 + 3
+            # 0.01 pulse of 3200 a kWh is 3.125 mWh = 11.25 J; what is below a count stays
+            counts, self.energy[k] = divmod(self.energy[k], 11250000)
+            return counts & 0xFFFF
+        for base, values in ((0xB1, self.power_mw), (0xB5, [-p // 2 for p in self.power_mw])):
+            if base <= register < base + 3:
+                return (values[register - base] * 100 // 32 >> 16) & 0xFFFF
+            if base + 16 <= register < base + 19:
+                return (values[register - base - 16] * 100 // 32) & 0xFFFF
+        if 0xD9 <= register <= 0xDB:
+            return self.volts[register - 0xD9] // 10
+        if 0xDD <= register <= 0xDF:
+            return self.amps[register - 0xDD]
+        if 0xBD <= register <= 0xBF:
+            return -894 & 0xFFFF
+        known = {0xF8: self.hertz // 10, 0x71: self.state0, 0x72: self.state1}
+        if self.wrong:
+            return 0x1234
+        return known.get(register, self.registers.get(register, 0))
+
+
+def front_end(chip):
+    slept = []
+    return Atm90e32(chip, CLAMPS, SETTINGS, CALIBRATION, slept.append)
+
+
+def test_settings_reach_the_chip():
+    chip = Chip()
+    front_end(chip)
+    assert (chip.registers[0x31] << 16 | chip.registers[0x32]) == 450000000000 // 3200
+    assert [chip.registers[r] for r in (0x61, 0x65, 0x69)] == [20000, 20001, 20002]
+    assert [chip.registers[r] for r in (0x62, 0x66, 0x6A)] == [30000, 30001, 30002]
+    assert [chip.registers[r] for r in (0x48, 0x4A, 0x4C)] == [10, 0x8003, 12]
+    assert chip.registers[0] == 1 and chip.registers[0x33] == 0x87
+
+
+def test_energy_of_an_hour_to_the_count():
+    chip = Chip()
+    f = front_end(chip)
+    chip.power_mw = [1234567, -765432, 4321000]
+    total = {n: [0, 0] for n, _ in CLAMPS}
+    for k in range(720):
+        chip.run(5000)
+        assert f.poll(5000)
+        if k % 2:
+            d = f.close_interval()
+            assert d["flags"] == 0 and d["cycles_processed"] == 500 and d["cycles_missing"] == 0
+            for n in total:
+                total[n][0] += d["channels"][n]["import_mwh"]
+                total[n][1] += d["channels"][n]["export_mwh"]
+    assert 0 <= 1234567 - total["grid1"][0] <= 4 and total["grid1"][1] == 0
+    assert 0 <= 765432 - total["grid2"][1] <= 4 and total["grid2"][0] == 0
+    assert 0 <= 4321000 - total["pv"][0] <= 4
+    assert abs(f.power_mw("pv") - 4321000) <= 1 and abs(f.power_mw("grid") - (1234567 - 765432)) <= 2
+    c = d["channels"]["grid1"]
+    assert d["voltages_mv"] == [230000, 231000, 232000] and d["frequency_mhz"] == 50000 and c["current_ma"] == 1000
+    assert abs(c["reactive_power_mvar"] + 617284) <= 1 and c["power_factor_milli"] == -894
+    assert c["apparent_power_mva"] == 230000
+
+
+def test_garbled_transfers_lose_nothing():
+    clean, dirty = Chip(), Chip()
+    out = []
+    for chip in (clean, dirty):
+        f = front_end(chip)
+        if chip is dirty:
+            chip.garble = 7
+        chip.power_mw = [9000000, 8000000, -7000000]
+        for k in range(60):
+            chip.run(9000)
+            assert f.poll(9000)
+        d = f.close_interval()
+        out.append([(c["import_mwh"], c["export_mwh"]) for c in [d["channels"][n] for n, _ in CLAMPS]])
+    assert out[0] == out[1] and out[0][0][0] > 1000000
+    assert f.errors > 50
+
+
+def refused(chip):
+    try:
+        front_end(chip)
+    except Reject as e:
+        return e.code
+    return None
+
+
+def test_a_bus_that_is_stuck_and_a_wrong_chip_are_told_apart():
+    for level in (0, 0xFF):
+        chip = Chip()
+        chip.stuck = level
+        assert refused(chip) == "meter-chip-silent"
+    chip = Chip()
+    chip.wrong = True
+    assert refused(chip) == "meter-chip-wrong"
+    assert refused(Chip()) is None
+
+
+def test_a_bus_that_dies_gives_missing_time_and_no_energy():
+    chip = Chip()
+    f = front_end(chip)
+    chip.power_mw = [5000000, 0, 0]
+    chip.run(5000)
+    f.poll(5000)
+    for level in (0, 0xFF):
+        chip.stuck = level
+        chip.run(5000)
+        assert not f.poll(5000)
+    chip.stuck = None
+    d = f.close_interval()
+    c = d["channels"]["grid1"]
+    assert d["cycles_missing"] == 500 and d["flags"] & m.MISSING and d["flags"] & m.GAP
+    assert c["import_mwh"] <= 6945 and c["uncertainty_mwh"] >= 5000000 * 10000 // 3600000
+
+
+def test_brown_out_of_the_chip_is_noticed_and_set_right():
+    chip = Chip()
+    f = front_end(chip)
+    chip.power_mw = [5000000, 0, 0]
+    chip.run(5000)
+    assert f.poll(5000)
+    chip.reset()
+    chip.run(5000)
+    assert not f.poll(5000) and chip.registers[0] == 1
+    chip.run(5000)
+    assert f.poll(5000)
+    d = f.close_interval()
+    assert d["flags"] & m.MISSING and d["cycles_missing"] == 250
+    assert abs(d["channels"]["grid1"]["import_mwh"] - 2 * 6944) <= 4
+
+
+def test_events_become_flags():
+    for name, value, flag in (("state0", 0x8000, m.CLIPPED), ("state0", 0x2000, m.CLIPPED), ("state1", 0x8000, m.FREQUENCY),
+                              ("state1", 0x0800, m.FREQUENCY), ("state1", 0x0400, m.NO_VOLTAGE), ("state1", 0x0100, m.NO_VOLTAGE)):
+        chip = Chip()
+        f = front_end(chip)
+        setattr(chip, name, value)
+        f.poll(1000)
+        assert f.close_interval()["flags"] == flag
+    chip = Chip()
+    f = front_end(chip)
+    f.poll(20000)  # a register could have overflowed in between
+    assert f.close_interval()["flags"] == m.MISSING
