@@ -179,6 +179,7 @@ class Meter:
         if self.up:
             reading = self.chain.extend(slot, totals, 50, self.flags, self.accuracy, b"calib%03d" % self.me)
             self.offer(topics.READING, reading)
+            self.node.pool.forget(slot + 1)
 
     def commit(self, slot):
         curve = self.house.curve(slot)
@@ -236,7 +237,7 @@ class Street:
 
     def send(self, sender, kind, member, payload):
         if type(payload) is not bytes:
-            payload = payload.pack()  # what goes into the socket piece by piece arrives in one
+            payload = b"".join(list(payload.pieces))  # what goes into the socket piece by piece arrives in one
         if kind == topics.PROPOSAL:
             header = Header.parse(payload[1:147])
             self.proposals[header.hash(self.genesis.feeder_id)] = payload

@@ -349,7 +349,7 @@ def test_a_false_answer_to_an_ask_is_refused():
     s.run(3)
     node = s.meters[0].node
     caught = []
-    node.publish = lambda kind, payload, member=None: caught.append(payload.pack())
+    node.publish = lambda kind, payload, member=None: caught.append(b"".join(list(payload.pieces)))
     ask = (2, 0, lost.node.simplex.iteration, lost.node.final.slot + 1)
     node.catchup._answer(type("A", (), {"member": 2, "to": 0, "iteration": ask[2], "slot": ask[3]})())
     answer = caught[0]

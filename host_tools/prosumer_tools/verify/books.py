@@ -1,0 +1,179 @@
+"""The street's books, kept from block to block by own rules: accounts, open positions, sealed commits.
+
+`apply` takes one block in and says through `fault(record, text)` what is against the rules; it goes on as well as it can, so
+that one bad record does not hide the next. Signatures are not its business (see check).
+"""
+import struct
+from dataclasses import dataclass, field
+
+from . import rules
+from .rules import Entry
+from .trees import salted_root
+
+GENERATES = 1
+CORRECTION_S = 86400
+
+
+@dataclass
+class Account:
+    balance_ucr: int = 0
+    green_mwh: int = 0
+    next_slot: int = 0
+    next_seq: int = 0
+    import_mwh: int = 0
+    export_mwh: int = 0
+    generation_mwh: int = 0
+    head: bytes = bytes(32)
+
+    def pack(self):
+        return struct.pack(">qQIIQQQ32s", self.balance_ucr, self.green_mwh, self.next_slot, self.next_seq,
+                           self.import_mwh, self.export_mwh, self.generation_mwh, self.head)
+
+
+@dataclass
+class Outcome:
+    """What one block did. `clearing` is of slot + 1, of whose orders `penalized` members showed none; entries are of slots before."""
+
+    clearing: rules.Clearing
+    limits: tuple
+    entries: list = field(default_factory=list)
+    penalized: list = field(default_factory=list)
+
+    def by_member(self):
+        """{member: {"trade_ucr", "loss_ucr", "fee_ucr", "imbalance_ucr", "penalty_ucr"}}"""
+        out = {}
+        for e in self.entries:
+            sums = out.setdefault(e.member, dict.fromkeys(("trade_ucr", "loss_ucr", "fee_ucr", "imbalance_ucr", "penalty_ucr"), 0))
+            for name in sums:
+                sums[name] += getattr(e, name)
+        return out
+
+
+class Books:
+    def __init__(self, genesis):
+        self.genesis = genesis
+        self.accounts = [Account() for _ in genesis.members]
+        self.feeder_ucr = self.utility_ucr = 0
+        self.positions = {}  # slot → (price, {member: (bought, sold)})
+        self.commits = {}    # slot → {member: digest}
+        self.salt = bytes(16)
+
+    def balanced(self):
+        return sum(a.balance_ucr for a in self.accounts) + self.feeder_ucr + self.utility_ucr == 0
+
+    def root(self):
+        """As the layout has it: members, common accounts, positions by slot, commits by slot."""
+        positions = struct.pack(">H", len(self.positions))
+        for slot, (price, fills) in sorted(self.positions.items()):
+            positions += struct.pack(">IIB", slot, price, len(fills))
+            positions += b"".join(struct.pack(">BII", m, *f) for m, f in sorted(fills.items()))
+        commits = struct.pack(">H", len(self.commits))
+        for slot, digests in sorted(self.commits.items()):
+            commits += struct.pack(">IB", slot, len(digests)) + b"".join(bytes([m]) + d for m, d in sorted(digests.items()))
+        return salted_root(self.salt, b"s", [a.pack() for a in self.accounts]
+                           + [struct.pack(">qq", self.feeder_ucr, self.utility_ucr), positions, commits])
+
+    def apply(self, block, fault):
+        """Book one block. `fault(record or None, text)`."""
+        slot = block.slot
+        limits = self.genesis.import_limit_mwh, self.genesis.export_limit_mwh
+        for e in block.envelopes:
+            if e.first_slot <= slot + 1 <= e.last_slot:
+                limits = e.import_limit_mwh, e.export_limit_mwh
+            else:
+                fault(e, f"is not for slot {slot + 1}")
+        self.salt = block.salt
+        entries = []
+        _in_order(block.readings, lambda r: (r.member, r.seq), fault)
+        for r in block.readings:
+            self._read(slot, r, entries, fault)
+        for s in sorted(s for s in self.positions if s < slot - CORRECTION_S // self.genesis.slot_s):
+            for m in sorted(self.positions[s][1]):
+                entries.append(self._close(m, s))
+        self.positions = {s: p for s, p in self.positions.items() if p[1]}
+        outcome = self._clear(block, limits, entries, fault)
+        _in_order(block.commits, lambda c: c.member, fault)
+        for c in block.commits:
+            if c.slot != slot + 2:
+                fault(c, f"is not for slot {slot + 2}")
+        if block.commits:
+            self.commits[slot + 2] = {c.member: c.digest for c in block.commits}
+        return outcome
+
+    def _book(self, entry):
+        self.accounts[entry.member].balance_ucr += entry.member_ucr
+        self.feeder_ucr += entry.feeder_ucr
+        self.utility_ucr += entry.utility_ucr
+        return entry
+
+    def _close(self, member, slot, kind="missing", import_mwh=0, export_mwh=0):
+        """Settle what a member traded for a slot; with kind "missing" as if nothing had been metered."""
+        price, fills = self.positions.get(slot, (0, {}))
+        bought, sold = fills.pop(member, (0, 0))
+        return self._book(rules.settle(self.genesis, member, slot, kind, price, bought, sold, import_mwh, export_mwh))
+
+    def _read(self, slot, r, entries, fault):
+        if r.member >= self.genesis.n:
+            return fault(r, "is from nobody of the street")
+        a = self.accounts[r.member]
+        if r.seq != a.next_seq:
+            fault(r, f"has sequence number {r.seq}, {a.next_seq} is next")
+        if r.previous != a.head:
+            fault(r, "does not continue the member's chain of readings")
+        if not a.next_slot <= r.slot < slot:
+            fault(r, f"is for slot {r.slot}; {a.next_slot} to {slot - 1} may be read here")
+        first = not a.next_seq
+        unread_import = 0 if first else r.import_mwh - r.interval_import_mwh - a.import_mwh
+        unread_export = 0 if first else r.export_mwh - r.interval_export_mwh - a.export_mwh
+        minted = r.interval_generation_mwh if first else r.generation_mwh - a.generation_mwh
+        if unread_import < 0 or unread_export < 0 or minted < r.interval_generation_mwh:
+            fault(r, "has a register that went back")
+        if r.faulty:
+            unread_import, unread_export = unread_import + r.interval_import_mwh, unread_export + r.interval_export_mwh
+        else:
+            entries.append(self._close(r.member, r.slot, "settled", r.interval_import_mwh, r.interval_export_mwh))
+        for s in sorted(s for s, (_, fills) in self.positions.items() if s <= r.slot and r.member in fills):
+            entries.append(self._close(r.member, s))
+        if unread_import or unread_export:
+            entries.append(self._book(rules.settle(self.genesis, r.member, r.slot, "gap", 0, 0, 0, unread_import, unread_export)))
+        if self.genesis.members[r.member][1] & GENERATES:
+            a.green_mwh += max(0, minted)
+        a.import_mwh, a.export_mwh, a.generation_mwh = r.import_mwh, r.export_mwh, r.generation_mwh
+        a.next_slot, a.next_seq, a.head = r.slot + 1, r.seq + 1, r.hash(self.genesis.feeder_id)
+
+    def _clear(self, block, limits, entries, fault):
+        slot, g = block.slot + 1, self.genesis
+        digests = self.commits.get(slot, {})
+        good = []
+        _in_order(block.orders, lambda o: o.member, fault)
+        for o in block.orders:
+            if o.slot != slot:
+                fault(o, f"is not for slot {slot}")
+            elif o.member not in digests:
+                fault(o, "was never sealed by a commit")
+            elif o.hash(g.feeder_id) != digests[o.member]:
+                fault(o, "is not the one that its commit sealed")
+            elif rules.order_fault(g, o):
+                fault(o, rules.order_fault(g, o))
+            elif o.member not in [x.member for x in good]:
+                good.append(o)
+        penalized = sorted(set(digests) - {o.member for o in block.orders})
+        for m in penalized:
+            entries.append(self._book(Entry(m, slot, "penalty", penalty_ucr=-g.penalty_ucr)))
+        self.commits = {s: d for s, d in self.commits.items() if s > slot}
+        cleared = rules.clear(slot, g, limits, good)
+        if cleared.fault:
+            fault(None, f"clearing of slot {slot}: {cleared.fault}")
+        fills = {m: f for m, f in cleared.fills.items() if f != (0, 0)}
+        if fills:
+            self.positions[slot] = (cleared.price_ucr_per_kwh, fills)
+        pool = rules.pool_ucr(g, cleared)
+        self.feeder_ucr += pool
+        self.utility_ucr -= pool
+        return Outcome(cleared, limits, entries, penalized)
+
+
+def _in_order(records, key, fault):
+    for a, b in zip(records, records[1:]):
+        if key(a) >= key(b):
+            fault(b, "stands in the wrong place: records are sorted and none is there twice")

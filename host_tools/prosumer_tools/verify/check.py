@@ -1,0 +1,405 @@
+"""The walk over a whole run: every signature, hash, rule and sum again, from the stored bytes alone.
+
+    result = verify_run("runs/demo")          Result(ok, counts, faults): a fault is one line that names the record
+    for step in load_run("runs/demo"): …      the same blocks, decoded and booked, without the checks (for reports)
+
+A block that is wrong is named with what is wrong in it. What follows from it is not told again: links then go by the hash that
+the certificate of the bad block names, and sums that rest on its body are not compared any more.
+"""
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import records
+from .books import Books, Outcome
+from .keys import Key, key_fault
+from .records import FINALIZE, PRICE_CEILING, Malformed
+from .trees import Accumulator, salted_root
+
+MOST_FAULTS = 200  # lines kept; the rest is only counted
+BLOCK_NAME = re.compile(r"block-(\d{5,10})\.bin")
+METER_NAME = re.compile(r"meter-(.+)\.bin")
+
+
+class BadRun(ValueError):
+    """This is no run at all: nothing to check."""
+
+
+@dataclass
+class Result:
+    ok: bool
+    counts: dict
+    faults: list  # of lines
+    names: dict = field(default_factory=dict)  # member → home
+
+
+@dataclass
+class Step:
+    """One block of `load_run`: the decoded records, what they did, and each member's account afterwards."""
+
+    block: records.Block
+    outcome: Outcome
+    balances_ucr: list
+    green_mwh: list
+
+
+def names_of(run):
+    """{member: home} from run.json, which nobody signed: for names only."""
+    try:
+        homes = json.loads((Path(run) / "run.json").read_text())["homes"]
+        return {int(h["member"]): str(h["name"]) for h in homes}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _files(run):
+    folder = Path(run) / "records"
+    if not (Path(run) / "genesis.bin").is_file() or not folder.is_dir():
+        raise BadRun(f"{run}: no run here (genesis.bin and a folder records are needed)")
+    return sorted(p for p in folder.iterdir())
+
+
+def load_run(run):
+    """Yield a `Step` for each block in order of slots. Malformed or BadRun if the bytes cannot be read."""
+    files = _files(run)
+    books = Books(records.genesis((Path(run) / "genesis.bin").read_bytes()))
+    for path in sorted((p for p in files if BLOCK_NAME.fullmatch(p.name)), key=lambda p: int(BLOCK_NAME.fullmatch(p.name)[1])):
+        block = records.block(path.read_bytes())
+        outcome = books.apply(block, lambda record, text: None)
+        yield Step(block, outcome, [a.balance_ucr for a in books.accounts], [a.green_mwh for a in books.accounts])
+
+
+def verify_run(run, progress=None):
+    """Check everything. `progress(done, of)` is called now and then. BadRun if there is nothing to check."""
+    return _Walk(run, progress).result()
+
+
+class _Walk:
+    def __init__(self, run, progress):
+        self.files = _files(run)
+        self.run, self.progress = Path(run), progress or (lambda done, of: None)
+        self.names = names_of(run)
+        self.faults, self.more = [], 0
+        self.counts = dict.fromkeys(("blocks", "void_slots", "signatures", "certificates", "readings", "late_readings", "commits",
+                                     "orders", "trades", "not_shown", "settlements", "meters", "ring_headers"), 0)
+        self.counts.update(traded_mwh=0, imported_mwh=0, exported_mwh=0, green_mwh=0, turnover_ucr=0, books_balanced=0)
+        self.digests = {}    # slot → hash of the header that is final there
+        self.rings = {}      # slot → {raw header: [meter, …]}
+
+    def fault(self, where, text):
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(f"{where}: {text}")
+        else:
+            self.more += 1
+
+    def who(self, member):
+        return f"{self.names[member]} (member {member})" if member in self.names else f"member {member}"
+
+    def result(self):
+        Key.checked = 0
+        if self._genesis():
+            self._manifest()
+            self._rings()
+            self._blocks()
+            self._meters()
+            self.counts["green_mwh"] = sum(a.green_mwh for a in self.books.accounts)
+        self.counts["signatures"] = Key.checked
+        if self.more:
+            self.faults.append(f"… and {self.more} more")
+        return Result(not self.faults, self.counts, self.faults, self.names)
+
+    # -- genesis, names of files
+
+    def _genesis(self):
+        try:
+            g = self.genesis = records.genesis((self.run / "genesis.bin").read_bytes())
+        except Malformed as e:
+            self.fault("genesis.bin", str(e).replace("genesis: ", ""))
+            return False
+        trouble = key_fault(g.operator)
+        if trouble:
+            self.fault("genesis.bin", "operator's " + trouble)
+        elif not Key(g.operator).signed(records.GENESIS_TAG + g.body, g.signature):
+            self.fault("genesis.bin", "the operator's signature does not match; nothing else can be trusted without it")
+        if not 1 <= g.n <= 64:
+            self.fault("genesis.bin", f"{g.n} members; 1 to 64 are possible")
+        if len({m[0] for m in g.members}) != g.n:
+            self.fault("genesis.bin", "two members have the same key")
+        for i, m in enumerate(g.members):
+            if key_fault(m[0]):
+                self.fault("genesis.bin", f"{self.who(i)}: {key_fault(m[0])}")
+        if not (60 <= g.slot_s <= 3600 and g.delta_ms and g.min_price <= g.feed_in <= g.retail <= g.max_price <= PRICE_CEILING):
+            self.fault("genesis.bin", "slot length or tariff are out of order")
+        if self.faults:
+            return False
+        self.operator, self.keys = Key(g.operator), [Key(m[0]) for m in g.members]
+        self.books, self.mmr = Books(g), Accumulator()
+        return True
+
+    def _manifest(self):
+        """The recorder's own list: proves nothing, but says which file is not as it was written."""
+        path = self.run / "records" / "MANIFEST"
+        self.blocks, self.meters, listed = {}, [], {}
+        for p in self.files:
+            if BLOCK_NAME.fullmatch(p.name) and p.name == f"block-{int(p.name[6:-4]):05d}.bin":
+                self.blocks[int(p.name[6:-4])] = p
+            elif METER_NAME.fullmatch(p.name):
+                self.meters.append(p)
+            elif p != path:
+                self.fault(p.name, "no such file belongs to a run")
+        if not path.is_file():
+            return
+        try:
+            for i, line in enumerate(path.read_bytes().decode("ascii").split("\n")[:-1]):
+                digest, name = line[:64], line[66:]
+                if line[64:66] != "  " or name in listed or not re.fullmatch("[0-9a-f]{64}", digest):
+                    self.fault("MANIFEST", f"line {i + 1} is not a sum and a name")
+                listed[name] = digest
+        except UnicodeDecodeError:
+            self.fault("MANIFEST", "is not text")
+            return
+        if not path.read_bytes().endswith(b"\n"):
+            self.fault("MANIFEST", "does not end with a line")
+        there = {p.name: p for p in (*self.blocks.values(), *self.meters)}
+        for name in sorted(set(listed) | set(there)):
+            if name not in there:
+                self.fault("MANIFEST", f"lists {name}, which is not there")
+            elif name not in listed:
+                self.fault("MANIFEST", f"does not list {name}")
+            elif hashlib.sha256(there[name].read_bytes()).hexdigest() != listed[name]:
+                self.fault("MANIFEST", f"{name} is not the file that was written (its sum differs)")
+
+    # -- blocks
+
+    def _rings(self):
+        """What the meters hold, read first: it tells which byte of a changed header is the changed one."""
+        self.held = {}
+        for path in self.meters:
+            try:
+                self.held[path] = records.ring(path.read_bytes())
+            except Malformed as e:
+                self.fault(f"ring of {METER_NAME.fullmatch(path.name)[1]}", str(e).replace("ring: ", ""))
+            for h in self.held.get(path, ()):
+                self.rings.setdefault(h.slot, {}).setdefault(h.raw, []).append(path)
+
+    def _blocks(self):
+        self.previous, self.last = self.genesis.hash, (-1, 0)  # hash; slot and iteration of the block before
+        self.sure = True  # the books rest on good blocks alone
+        self.linked = True
+        self.waiting = []  # blocks without a certificate, final once a later one is
+        for done, slot in enumerate(sorted(self.blocks)):
+            self.progress(done, len(self.blocks))
+            before = len(self.faults) + self.more
+            try:
+                block = records.block(self.blocks[slot].read_bytes())
+            except Malformed as e:
+                self.fault(f"block {slot}", str(e))
+                block = None
+            if block and block.header.slot != slot and block.certificate and \
+                    block.certificate.header_hash == block.header.hash(self.genesis.feeder_id):
+                self.fault(f"block {slot}", f"the file holds the block of slot {block.header.slot}")
+                block = None
+            if block:
+                self._block(slot, block)
+            else:
+                self.sure = self.linked = False
+            if len(self.faults) + self.more > before:
+                self.sure = False
+        for slot in self.waiting:
+            self.fault(f"block {slot}", "has no certificate, and no later block makes it final")
+        self.progress(len(self.blocks), len(self.blocks))
+        if self.blocks:
+            self.counts["void_slots"] = max(self.blocks) + 1 - len(self.blocks)
+
+    def _block(self, slot, block):
+        g, h, where = self.genesis, block.header, f"block {slot}"
+        digest = h.hash(g.feeder_id)
+        genuine = self._certificate(where, block, digest)
+        self._header(where, slot, block, digest, genuine)
+        wrong = self._records(where, block)
+        root = salted_root(block.salt, b"b", block.leaves())
+        if root != h.body_root and not wrong and genuine == digest:
+            self.fault(where, "body: its records do not have the root that the header states (salt, or a record put in, left out or changed)")
+        self._book(where, block)
+        self.previous, self.linked = genuine, True
+        self.last = slot, h.iteration if genuine == digest else self.last[1] + 1
+        self.mmr.append(genuine)
+        self.digests[slot] = genuine
+        self.counts["blocks"] += 1
+
+    def _certificate(self, where, block, digest):
+        """The hash that is final here: the header's, unless the certificate proves that the header is not the real one."""
+        g, c = self.genesis, block.certificate
+        if c is None:
+            self.waiting.append(block.slot)
+            return digest
+        where += ": certificate"
+        message = b"prosumer/vote/v1\0" + g.feeder_id + bytes([c.kind]) + c.iteration.to_bytes(4, "big") + c.header_hash
+        good = 0
+        for m, signature in c.signatures.items():
+            if m >= g.n:
+                self.fault(where, f"names member {m}, who is nobody of the street")
+            elif self.keys[m].signed(message, signature):
+                good += 1
+        proven = good >= g.quorum
+        if c.kind != FINALIZE:
+            self.fault(where, f"is of kind {c.kind}, not a proof of finality")
+        if good < len(c.signatures) and (proven or c.header_hash == digest):
+            bad = [m for m, s in c.signatures.items() if m < g.n and not self.keys[m].signed(message, s)]
+            self.fault(where, "signature does not match: " + (", ".join(self.who(m) for m in bad) if len(bad) < g.n else "none of them does"))
+        if len(c.signatures) < g.quorum:
+            self.fault(where, f"{len(c.signatures)} signatures, {g.quorum} are needed")
+        if c.header_hash != digest:
+            if proven:
+                return c.header_hash  # the header's own check tells
+            self.fault(where, "names another header than the one it stands beside")
+        elif c.iteration != block.header.iteration:
+            self.fault(where, f"is for iteration {c.iteration}, the header is of {block.header.iteration}")
+        else:
+            self.counts["certificates"] += 1
+            self.waiting = []
+        return digest
+
+    def _header(self, where, slot, block, digest, genuine):
+        g, h = self.genesis, block.header
+        where += ": header"
+        signed = h.proposer < g.n and self.keys[h.proposer].signed(b"prosumer/proposal/v1\0" + g.feeder_id + genuine, block.signature)
+        if genuine != digest:
+            self.fault(where, "is not the one that the meters made final" + self._differs(slot, h, genuine))
+            if not signed and h.proposer < g.n and h.iteration % g.n == h.proposer:
+                self.fault(where, f"signature of {self.who(h.proposer)} does not match")
+            return
+        if h.slot != slot:
+            self.fault(where, f"slot {h.slot} in a file of slot {slot}")
+        if h.proposer != h.iteration % g.n:
+            self.fault(where, f"proposed by {self.who(h.proposer)} in iteration {h.iteration}, the turn of {self.who(h.iteration % g.n)}")
+        elif not signed:
+            self.fault(where, f"the proposer's signature does not match: {self.who(h.proposer)}")
+        if not self.linked:
+            return
+        if h.previous != self.previous:
+            self.fault(where, self._gap(slot, h))
+            self.sure = False
+        elif h.accumulator != self.mmr.root() and not self.unlinked:
+            self.fault(where, "accumulator is not that of all headers before")
+        if h.slot <= self.last[0] or h.iteration <= self.last[1]:
+            self.fault(where, f"slot {h.slot}, iteration {h.iteration} after slot {self.last[0]}, iteration {self.last[1]}")
+
+    unlinked = False  # a header is missing somewhere before, so accumulators cannot be compared
+
+    def _differs(self, slot, h, genuine):
+        """Which field was changed, if a meter still holds the real header."""
+        for raw in self.rings.get(slot, ()):
+            real = records.Header.read(records.Reader(raw, "header"), "header")
+            if real.hash(self.genesis.feeder_id) == genuine:
+                return " (changed: " + ", ".join(f for f in h.FIELDS if getattr(h, f) != getattr(real, f)) + ")"
+        return ""
+
+    def _gap(self, slot, h):
+        self.unlinked = True
+        before = f"block {self.last[0]}" if self.last[0] >= 0 else "the genesis"
+        for s in sorted(self.rings, reverse=True):
+            for raw in self.rings[s]:
+                if self.last[0] < s < slot and records.sha256(b"prosumer/header/v1\0", self.genesis.feeder_id, raw) == h.previous:
+                    return f"does not follow {before}: the file of block {s} is missing"
+        return f"previous hash is not that of {before}"
+
+    # -- records of a body
+
+    def _name(self, record):
+        if isinstance(record, records.Envelope):
+            return "the operator's envelope"
+        what = type(record).__name__.lower()
+        name = self.names.get(record.member)
+        return f"{what} of {name} (member {record.member}, slot {record.slot})" if name else f"{what} of member {record.member} (slot {record.slot})"
+
+    def _records(self, where, block):
+        """Signatures of the body; True if one is wrong."""
+        g, wrong, unsure = self.genesis, False, set()
+        for r in (*block.envelopes, *block.commits, *block.readings):
+            if isinstance(r, records.Envelope):
+                good = self.operator.signed(r.message(g.feeder_id), r.signature)
+                if r.first_slot > r.last_slot:
+                    self.fault(f"{where}: {self._name(r)}", "ends before it begins")
+            else:
+                good = r.member < g.n and self.keys[r.member].signed(r.message(g.feeder_id), r.signature)
+            if not good:
+                self.fault(f"{where}: {self._name(r)}", "signature does not match" if isinstance(r, records.Envelope) or r.member < g.n
+                           else "is from nobody of the street")
+                wrong = True
+                if isinstance(r, records.Commit):
+                    unsure.add(r.member)
+        for o in block.orders:
+            sealed = self.sealed.get((o.slot, o.member))
+            if sealed and sealed != o.hash(g.feeder_id):
+                self.fault(f"{where}: {self._name(o)}", "is not the one that its commit sealed")
+                wrong = True
+        self.sealed = {(c.slot, c.member): c.digest for c in block.commits if c.member not in unsure} | {k: d for k, d in self.sealed.items() if k[0] > block.slot + 1}
+        return wrong
+
+    sealed = {}  # (slot, member) → digest, of the commits seen so far
+
+    def _book(self, where, block):
+        c, h = self.counts, block.header
+        told = set()
+
+        def fault(record, text):
+            if self.sure and text != "is not the one that its commit sealed":
+                told.add(id(record))
+                self.fault(f"{where}: {self._name(record)}" if record else where, text)
+
+        outcome = self.books.apply(block, fault)
+        cleared = outcome.clearing
+        doubtful = not self.sure or told or any(f.startswith(where + ":") for f in self.faults[-20:])
+        if not doubtful:
+            if h.price_ucr_per_kwh != cleared.price_ucr_per_kwh:
+                self.fault(f"{where}: header", f"price {h.price_ucr_per_kwh}, but the orders clear at {cleared.price_ucr_per_kwh}")
+            if h.volume_mwh != cleared.volume_mwh:
+                self.fault(f"{where}: header", f"volume {h.volume_mwh} mWh, but the orders clear {cleared.volume_mwh}")
+            if h.state_root != self.books.root():
+                self.fault(f"{where}: header", "state root is not that of the accounts, positions and commits after this block")
+            if self.books.balanced():
+                c["books_balanced"] += 1
+            else:
+                self.fault(where, "the books do not add up to zero")
+        c["readings"] += len(block.readings)
+        c["late_readings"] += sum(r.slot < block.slot - 1 for r in block.readings)
+        c["commits"] += len(block.commits)
+        c["orders"] += len(block.orders)
+        c["not_shown"] += len(outcome.penalized)
+        c["settlements"] += len(outcome.entries) - len(outcome.penalized)
+        c["trades"] += sum(1 for b, s in cleared.fills.values() if b or s)
+        c["traded_mwh"] += cleared.volume_mwh
+        c["imported_mwh"] += cleared.import_mwh
+        c["exported_mwh"] += cleared.export_mwh
+        c["turnover_ucr"] += sum(e.trade_ucr for e in outcome.entries if e.trade_ucr > 0)
+
+    # -- the meters' own rings
+
+    def _meters(self):
+        """Each meter kept the same headers in its own flash, without a gap, up to its last one."""
+        place = {slot: i for i, slot in enumerate(sorted(self.digests))}
+        missing = {}
+        for path, ring in self.held.items():
+            name = METER_NAME.fullmatch(path.name)[1]
+            self.counts["meters"] += 1
+            last = None
+            for i, h in enumerate(ring):
+                where = f"ring of {name}: header {i + 1} (slot {h.slot})"
+                if self.digests.get(h.slot) == h.hash(self.genesis.feeder_id):
+                    if last is not None and place[h.slot] != last + 1:
+                        self.fault(where, "does not follow the header before it")
+                    last = place[h.slot]
+                    self.counts["ring_headers"] += 1
+                elif h.slot in self.blocks and h.slot not in self.digests:
+                    last = None  # its file could not be read; that has been told
+                elif h.slot in self.blocks or len(self.rings[h.slot][h.raw]) < min(2, len(self.held)):
+                    self.fault(where, "is not the header that is final for this slot")
+                    last = None if last is None else last + 1
+                else:
+                    missing.setdefault(h.slot, []).append(name)
+                    last = None
+        for slot, names in sorted(missing.items()):
+            self.fault(f"block {slot}", f"its file is missing; {len(names)} meters hold its header")
