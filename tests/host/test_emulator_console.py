@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import psutil
 from emulator_kit import Street, run
 
 MPREMOTE = Path(sys.executable).parent / "mpremote"
@@ -53,6 +54,8 @@ def test_mpremote_works_on_one_device_while_the_street_runs(tmp_path):
 
             assert await mpremote(street, "h0", "exec", "print(6 * 7)") == "42\n"
             assert street.devices["h0"].state == "repl"
+            assert not psutil.Process(street.devices["h0"].pid).net_connections(), "its session is garbage"
+            assert len(psutil.Process(street.devices["h1"].pid).net_connections()) == 1
             assert "main.py" in await mpremote(street, "h0", "fs", "ls")
             await mpremote(street, "h0", "fs", "cp", str(tmp_path / "data.bin"), ":/data.bin")
             await mpremote(street, "h0", "fs", "cp", ":/data.bin", str(tmp_path / "back.bin"))

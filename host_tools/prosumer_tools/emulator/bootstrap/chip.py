@@ -124,7 +124,17 @@ def run(names):
     for path in ("boot.py", "main.py"):
         if path == "main.py" and raw or not _execute(path, names):
             break
+    _drop_sockets()
     bus.write(b"Q")
+
+
+def _drop_sockets():
+    """What the ended program had open is garbage now; a chip closes its sockets then, the Unix port has no finaliser for them."""
+    for fd in range(5, 64):  # 3 is the bus, 4 the flash
+        try:
+            open(fd, "rb").close()
+        except OSError:
+            pass
 
 
 def _execute(path, names):
