@@ -84,7 +84,6 @@ class Agent:
 
     def step(self, now):
         self.hal.feed()
-        gc.collect()  # often and cheap: what stays is allocated low, and the large free block stays whole
         if self.session.step(now, self.hal.entropy(1)[0] * 4):
             self.publish_human("availability", b"online")
             self.announce()
@@ -114,7 +113,6 @@ class Agent:
                 return
             for topic, message in messages:
                 self.receive(topic, message, now)
-                gc.collect()
         self.counts["flood"] = self.counts.get("flood", 0) + self.session.drop()
 
     def publish(self, kind, payload, member=None):

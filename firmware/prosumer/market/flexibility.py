@@ -13,7 +13,7 @@ _HOUR_S = const(3600)
 # Where stored energy is surely, likely, even odds, hardly, not needed before the next sun: probability in 1/16 between
 # cuts in 1/16 of the spread (quantiles 7/8, 5/8, 3/8, 1/8 of a Laplace error).
 _NEEDED = (16, 12, 8, 4, 0)
-_CUTS = (-22, -5, 5, 22, 1 << 20)
+_CUTS = (-22, -5, 5, 22)
 
 
 def target_mw(traded_mwh, done_mwh, left_s):
@@ -103,9 +103,9 @@ class Battery:
             most = (retail + 3 * feed_in) // 4
         steps = []
         begin = -self.capacity_mwh
-        for cut, odds in zip(_CUTS, _NEEDED):
-            end = min(shift + spread * cut // 16, self.capacity_mwh)
-            worth = (odds * needed + (16 - odds) * spare) // 16
+        for i in range(len(_NEEDED)):
+            end = min(shift + spread * _CUTS[i] // 16, self.capacity_mwh) if i < len(_CUTS) else self.capacity_mwh
+            worth = (_NEEDED[i] * needed + (16 - _NEEDED[i]) * spare) // 16
             gives = min(end * efficiency // 1000, 0) - max(begin * efficiency // 1000, give)
             takes = min(end * 1000 // efficiency, take) - max(begin * 1000 // efficiency, 0)
             if gives > 0:       # below retail, so that the house empties its own battery before it buys at retail
