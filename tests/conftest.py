@@ -9,13 +9,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MICROPYTHON = Path(sys.executable).parent / "micropython"
-HEAP = os.environ.get("UNIT_HEAP", "1M")  # tests hold vectors beside the firmware; device heaps are checked in tests/agent
+HEAP = os.environ.get("UNIT_HEAP", "4M")  # tests hold vectors beside the firmware; device heaps are checked in tests/agent
 
 
-def pytest_collect_file(file_path, parent):
-    if file_path.parent.name == "unit" and re.fullmatch(r"test_\w+\.py", file_path.name):
-        return UnixPortFile.from_parent(parent, path=file_path)
-    return None
+def pytest_pycollect_makemodule(module_path, parent):
+    """Files in tests/unit are not imported by CPython: they run on the Unix port."""
+    return UnixPortFile.from_parent(parent, path=module_path) if module_path.parent.name == "unit" else None
 
 
 class UnixPortFile(pytest.File):
