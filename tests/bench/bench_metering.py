@@ -73,12 +73,12 @@ def chain(**settings):
 class Case:
     """One waveform through one converter: `seconds` of it, `repeats` times; `truth_w` is what its power is."""
 
-    def __init__(self, name, current, truth_w, seconds=5.0, repeats=1, f=50.0, volts=None, through=None, calibration=None, q_var=None):
-        self.name, self.truth_w, self.seconds, self.repeats, self.q_var = name, truth_w, seconds, repeats, q_var
+    def __init__(self, name, current, truth_w, seconds=5.0, repeats=1, f=50.0, volts=None, through=None, covers_ms=0):
+        self.name, self.truth_w, self.seconds, self.repeats, self.covers_ms = name, truth_w, seconds, repeats, covers_ms
         self.chain = through or chain()
         self.volts = volts or adc.sine(U, f)
         self.current = current
-        self.calibration = calibration or self.chain.calibration(1)
+        self.calibration = self.chain.calibration(1)
 
     def sample(self, path):
         """Write the samples; returns the frames at which to close an interval (the first one is the lead)."""
@@ -100,7 +100,8 @@ def measure(cases, keep=False):
         for case in cases:
             path = Path(folder) / "samples"
             closes = case.sample(path)
-            job = {"file": str(path), "closes": closes, "rate": case.chain.rate_hz, "calibration": case.calibration, "covers_ms": 0}
+            job = {"file": str(path), "closes": closes, "rate": case.chain.rate_hz, "calibration": case.calibration,
+                   "covers_ms": case.covers_ms}
             out = json.loads(run_firmware(SCRIPT, json.dumps(job) + "\n", heap="2M"))
             if keep:
                 case.raw = np.fromfile(path, "<i2").reshape(-1, 2)[closes[0]:]
@@ -266,12 +267,14 @@ def settings(quick=False):
         "12 bits, 2 kHz, 100 µs": chain(rate_hz=2000, skew_us=100.0),
         "12 bits, 300 µs (2.4 samples)": chain(skew_us=300.0),
     }
+    chains.update({f"{name}, as it is": chain(**preset) for name, preset in adc.PRESETS.items()})
     rows = []
     for name, through in chains.items():
         cases = []
+        covers_ms = 1000 if through.rate_hz < 8000 and "as it is" in name else 0
         for amps, pf in ((10, 1.0), (10, 0.5), (0.63, 1.0)):
             wave, truth = loads(amps, pf)
-            cases.append(Case(name, wave, truth, 5, through=through))
+            cases.append(Case(name, wave, truth, 5, through=through, covers_ms=covers_ms))
         rows.append((name, *(c.errors[0] for c in measure(cases))))
     return rows
 

@@ -167,6 +167,20 @@ def test_reversed_pv_clamp():
     assert mt.close_interval()["channels"]["pv"]["flags"] == 0 and mt.power_mw("pv") > 0
 
 
+def test_a_house_that_would_feed_itself_has_a_reversed_clamp():
+    """Grid, PV and battery clamps: 2 kW of sun, 1.5 kW into the battery, 0.3 kW of load."""
+    for grid, flag in ((-200, 0), (200, 0), (-900, m.REVERSED)):
+        mt = Meter((("v", "voltage"), ("grid", "grid"), ("pv", "pv"), ("b", "battery")), RATE, calibration(3), group_cycles=10)
+        out = array("h", [0] * (4 * 2400))
+        for k in range(2400):
+            s = math.sin(2 * math.pi * 50 / RATE * k)
+            out[4 * k] = round(V_PEAK * s)
+            for j, watts in enumerate((grid, 2000, 1500)):
+                out[4 * k + 1 + j] = round(watts / VOLTS * math.sqrt(2) * 1e9 / I_GAIN * s)
+        mt.window(bytearray(bytes(out)), 2400)
+        assert mt.close_interval()["flags"] == flag, grid
+
+
 def test_below_the_starting_current_nothing_counts():
     mt = meter(no_load_mw=3000)
     d, c = run(mt, 50, 0, peak=round(0.012 * math.sqrt(2) * 1e9 / I_GAIN))  # 2.7 W

@@ -356,6 +356,8 @@ class Meter:
         # covered time in ms as a fraction: exact, where a rounded one would shift the mean power
         span, per = (self._ms, 1) if self._ms else (n * 1000000, _UNIT * rate)
         volts = [isqrt(c.squares // n) // 1000000 if n else 0 for c in self._volts]
+        if n:
+            self._check_balance(span // per)
         channels = {}
         flags = self.flags
         for c in self.clamps:
@@ -370,3 +372,18 @@ class Meter:
                "channels": channels}
         self._begin_interval()
         return out
+
+    def _check_balance(self, ms):
+        """What grid and PV bring and battery and car do not take is what the house uses: if that is negative, a clamp is reversed."""
+        rest = total = 0
+        roles = set()
+        for c in self.clamps:
+            e = c.imported - c.exported
+            roles.add(c.role)
+            if c.role != "load":
+                rest += e if c.role in ("grid", "pv") else -e
+                total += abs(e)
+        # 100 W and 3 %: what small clamps may be off by
+        if "grid" in roles and "pv" in roles and -rest > 100000000000 * ms + total // 33:
+            for c in self.clamps:
+                c.flags |= REVERSED

@@ -15,6 +15,18 @@ NOMINAL_V = 230.0
 SQRT2 = math.sqrt(2)
 
 
+# The converters of the boards, as models. Where a datasheet gives a range, the worse end.
+PRESETS = {
+    # TI PCM1820: sigma-delta, both channels at one instant, its high-pass at 0.00025 of the rate; its lowest 8 bits are dropped
+    "pcm1820": {"bits": 16, "noise_lsb": 0.4, "skew_us": 0.0, "highpass_hz": 2.0, "antialias": "decimation"},
+    # Microchip MCP3204 (grade B: INL 1 LSB), channels one after the other on SPI, read by a paced loop
+    "mcp3204": {"rate_hz": 2000, "bits": 12, "noise_lsb": 0.4, "skew_us": 60.0, "inl_bow_lsb": 0.5, "inl_s_lsb": 0.5, "jitter_us": 4.0},
+    # the ESP32's own ADC1 at 11 dB: noise of several LSB and a transfer curve that bends
+    "esp32-adc1": {"rate_hz": 2000, "bits": 12, "noise_lsb": 4.0, "skew_us": 80.0, "inl_bow_lsb": 12.0, "inl_s_lsb": 8.0,
+                   "jitter_us": 10.0},
+}
+
+
 @dataclass
 class ModelledADC:
     """A converter of `bits` bits read by rows of channels: voltage, then currents.
