@@ -13,7 +13,7 @@ MPREMOTE = Path(sys.executable).parent / "mpremote"
 
 async def mpremote(street, name, *command):
     """Run one mpremote command on a device; returns its output."""
-    process = await asyncio.create_subprocess_exec(MPREMOTE, "connect", street.devices[name].console.path, *command,
+    process = await asyncio.create_subprocess_exec(MPREMOTE, "connect", str(street.devices[name].folder / "tty"), *command,
                                                    stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
     output, _ = await asyncio.wait_for(process.communicate(), 20)
     text = output.decode()

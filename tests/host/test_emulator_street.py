@@ -1,5 +1,6 @@
 """A street of real devices on a real broker: time, restarts, faults. The small agent in data/emulator checks the time of each message itself."""
 import asyncio
+import os
 import signal
 
 import pytest
@@ -104,6 +105,24 @@ def test_a_device_killed_from_outside_comes_back_with_what_it_had_stored(tmp_pat
             street.kill("h0")
             assert int(street.devices["h0"].flash.read("count")) == 15
             assert "LATE" not in street.log_of("h0") + street.log_of("h1") + street.log_of("h2")
+    run(scenario)
+
+
+def test_a_killed_device_gets_its_power_back_when_the_street_says_so(tmp_path):
+    async def scenario():
+        async with Street(tmp_path, speed=200, power_back_s=0.1) as street:
+            street.add_homes(2)
+            street.boot()
+            await street.live(2)
+            device = street.devices["h1"]
+            living = asyncio.ensure_future(street.live(1000))
+            os.kill(int((device.folder / "pid").read_text()), signal.SIGKILL)
+            waits = device.waits
+            await street.until(lambda: device.boots == 2 and device.waits > waits + 3)
+            living.cancel()
+            assert street.clock.members["h1"].connected
+        assert not (device.folder / "pid").exists()
+        assert not (device.folder / "tty").is_symlink()
     run(scenario)
 
 

@@ -35,7 +35,10 @@ class FrontEnd:
 
 
 class Device:
-    """State is `off`, `busy` (computes or boots), `waiting` or `repl`. `folder` keeps flash.bin and console.log."""
+    """State is `off`, `busy` (computes or boots), `waiting` or `repl`.
+
+    `folder` keeps flash.bin and console.log; while the device lives, `tty` in it leads to its port and `pid` names its process.
+    """
 
     def __init__(self, name, folder, loop, unique_id, front_end, heap=HEAP, echo=None):
         self.name, self.unique_id, self.front_end, self.heap = name, unique_id, front_end, heap
@@ -43,6 +46,7 @@ class Device:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.flash = Flash(self.folder / "flash.bin")
         self.console = Console(loop, self.folder / "console.log", echo)
+        self._link(self.console.path)
         self.state = "off"
         self._program_ended = False
         self.console.on_prompt = self._at_prompt
@@ -77,6 +81,7 @@ class Device:
         self._process = Children.start(command, fd3=device_end.fileno(), env=environment, stdin=stdio, stdout=stdio, stderr=stdio,
                                        cwd=self.folder)
         device_end.close()
+        (self.folder / "pid").write_text(f"{self._process.pid}\n")
         self.bus = host_end
         self._loop.add_reader(host_end, on_packets, self)
         self.console.process_started(self._process.pid, back_to_raw)
@@ -94,6 +99,7 @@ class Device:
         self._wall_s += time.monotonic() - self.booted_at
         self._loop.remove_reader(self.bus)
         Children.stop(process)
+        (self.folder / "pid").unlink(missing_ok=True)
         self.bus.close()
         self.bus = None
         self.console.process_ended()
@@ -148,6 +154,13 @@ class Device:
     def close(self):
         self.end()
         self.console.close()
+        self._link(None)
+
+    def _link(self, port):
+        link = self.folder / "tty"
+        link.unlink(missing_ok=True)
+        if port:
+            link.symlink_to(port)
 
 
 def _cpu_seconds(pid):

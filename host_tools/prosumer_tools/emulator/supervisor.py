@@ -26,17 +26,19 @@ _FRUITLESS_BOOTS = 6
 
 class Supervisor:
     """`speed`: virtual seconds per wall second, 0 for as fast as the devices go. `busy_limit_s`: wall time after which a device that
-    computes without waiting is reset, as a watchdog would.
+    computes without waiting is reset, as a watchdog would. `power_back_s`: wall time after which a device killed from outside (`kill -9`)
+    has its power again; None leaves it off.
     """
 
-    def __init__(self, folder, image_path, start_ms, speed=0, broker="amqtt", port=0, users=None, front_end=None, busy_limit_s=120):
+    def __init__(self, folder, image_path, start_ms, speed=0, broker="amqtt", port=0, users=None, front_end=None, busy_limit_s=120,
+                 power_back_s=None):
         self.folder = Path(folder)
         self.image_path = Path(image_path)
         self.clock = Clock(start_ms)
         self.speed = speed
         self.broker = Broker(self.folder, broker, port, users) if broker else None
         self.front_end = front_end or FrontEnd()
-        self.busy_limit_s = busy_limit_s
+        self.busy_limit_s, self.power_back_s = busy_limit_s, power_back_s
         self.devices = {}
         self.log = logging.getLogger("prosumer.emulator")
         self.sample_source = lambda device, now_ms: b""
@@ -48,6 +50,7 @@ class Supervisor:
         self._alarms = []  # (now_ms, order, function), sorted
         self._order = 0
         self._awaited = set()
+        self._returning = []
         self._pump_handle = self._timer = None
         self._reached = asyncio.Event()
         self._error = None
@@ -63,7 +66,7 @@ class Supervisor:
 
     async def __aexit__(self, *_):
         self._watchdog.cancel()
-        for handle in (self._pump_handle, self._timer):
+        for handle in (self._pump_handle, self._timer, *self._returning):
             if handle:
                 handle.cancel()
         for task in self._awaited:
@@ -280,10 +283,17 @@ class Supervisor:
             device.console.say(b"\r\nMPY: soft reboot\r\n")
             self._boot_again(device, back_to_raw=raw)
         elif code < 0:
-            self.log.warning("%s was killed by signal %d and stays off", device.name, -code)
+            back = "stays off" if self.power_back_s is None else f"has its power again in {self.power_back_s:g} s"
+            self.log.warning("%s was killed by signal %d and %s", device.name, -code, back)
+            if self.power_back_s is not None:
+                self._returning.append(self._loop.call_later(self.power_back_s, self._power_back, device))
         else:
             self.log.warning("%s crashed (exit code %d) and boots again", device.name, code)
             self._boot_again(device)
+
+    def _power_back(self, device):
+        if device.state == "off":
+            self.boot(device.name)
 
     def _boot_again(self, device, back_to_raw=False):
         """A device that resets itself over and over before its first wait is left off: it would hold the clock for ever."""
