@@ -1,9 +1,9 @@
 """The machine that does the curve's arithmetic: numbers modulo 2**255 - 19 in viper, without one allocation.
 
-A register holds a number in 22 limbs of 12 bits, lowest first, a word each. Every operation leaves limbs of 12 bits (the
-lowest of a sum may exceed that by 57), so the 22 products of a column stay below 2**29 and all sums fit a 32-bit word.
-Nothing branches on a limb. Big integers take 1.7 times as long, leave 600 KB of garbage for each verification, and their
-time depends on the values.
+A register holds a number in 20 limbs of 13 bits, lowest first, a word each. Every operation leaves limbs of 13 bits (one
+may exceed that by 57), so the 20 products of a column stay below 20 * 8248**2 < 2**31 - 2**29 and all sums fit a signed
+32-bit word. Nothing branches on a limb. Big integers take twice as long, leave 600 KB of garbage for each verification, and
+their time depends on the values.
 
 A program has one byte a step; the point it works on is kept as e, f, g, h with X = ef, Y = gh, Z = fg, T = eh:
 
@@ -51,9 +51,9 @@ def _microcode():
 
 
 _code = _microcode()
-_words = array.array("I", bytes(4 * 22 * (2 + 18)))  # a product of 44 limbs, then the registers
-for _i in range(22):
-    _words[22 * (2 + 16) + _i] = 2 * D % P >> 12 * _i & 4095
+_words = array.array("I", bytes(4 * 20 * (2 + 18)))  # a product of 40 limbs, then the registers
+for _i in range(20):
+    _words[20 * (2 + 16) + _i] = 2 * D % P >> 13 * _i & 8191
 
 
 def work(steps, first=b"", second=b""):
@@ -112,44 +112,44 @@ def _work(r: ptr32, b: ptr32, x: int, code: ptr8, steps: ptr8, count: int, first
                 n = 4
                 to = 12
                 source = int(second)
-        while n:  # 32 bytes to 22 limbs; a negated row has its y + x and y - x exchanged
+        while n:  # 32 bytes to 20 limbs; a negated row has its y + x and y - x exchanged
             n -= 1
-            b = ptr32(base + 176 + 88 * (to ^ (minus & int(n > 0))))
+            b = ptr32(base + 160 + 80 * (to ^ (minus & int(n > 0))))
             to += 1
             i = int(0)
-            while i < 22:
-                q = ptr8(source + i + (i >> 1))
-                b[i] = q[0] | ((q[1] & 15) << 8)
-                x = q[1] >> 4
-                if i < 20:
-                    x |= q[2] << 4
-                b[i + 1] = x
-                i += 2
+            while i < 20:
+                x = 13 * i
+                q = ptr8(source + (x >> 3))
+                high = q[0] | (q[1] << 8)
+                if i < 19:
+                    high |= q[2] << 16
+                b[i] = (high >> (x & 7)) & 8191
+                i += 1
             source += 32
         while code[at]:
             n = int(code[at])
-            to = base + 176 + 88 * int(code[at + 1])
-            a = ptr32(base + 176 + 88 * int(code[at + 2]))
-            b = ptr32(base + 176 + 88 * int(code[at + 3]))
+            to = base + 160 + 80 * int(code[at + 1])
+            a = ptr32(base + 160 + 80 * int(code[at + 2]))
+            b = ptr32(base + 160 + 80 * int(code[at + 3]))
             at += 4
             if n < 3:
                 minus = 1 - n  # 0 to add, -1 to subtract: then 2p - b is added
                 r = ptr32(to)
                 x = 38 * minus
                 i = 0
-                while i < 22:
+                while i < 20:
                     x += a[i] + ((b[i] ^ minus) - minus)
-                    r[i] = x & 4095
-                    x >>= 12
+                    r[i] = x & 8191
+                    x >>= 13
                     i += 1
-                x = (x << 12) + r[21] + (16 & minus)
-                r[21] = x & 7
-                r[0] = r[0] + 19 * (x >> 3)
+                x = (x << 13) + r[19] + (512 & minus)
+                r[19] = x & 255
+                r[0] = r[0] + 19 * (x >> 8)
             while n > 2:
                 n -= 1
                 r = ptr32(base)
                 i = 0
-                while i < 22:  # written out, so that each index is part of its instruction
+                while i < 20:  # written out, so that each index is part of its instruction
                     x = a[i]
                     r[0] = b[0] * x + r[0]
                     r[1] = b[1] * x + r[1]
@@ -171,49 +171,50 @@ def _work(r: ptr32, b: ptr32, x: int, code: ptr8, steps: ptr8, count: int, first
                     r[17] = b[17] * x + r[17]
                     r[18] = b[18] * x + r[18]
                     r[19] = b[19] * x + r[19]
-                    r[20] = b[20] * x + r[20]
-                    r[21] = b[21] * x + r[21]
                     r = ptr32(int(r) + 4)
-                    r[21] = 0
+                    r[19] = 0
                     i += 1
                 r = ptr32(base)
                 b = ptr32(to)
                 a = b
                 i = 0
                 x = 0
-                high = int(0)
-                while i < 22:  # carry in both halves at once; 2**264 is 512 * 19; the lower half is left clear for the next
-                    high += r[i + 22]
-                    x += 9728 * (high & 4095) + r[i]
-                    high >>= 12
+                high = 0
+                while i < 20:  # carry in both halves at once; 2**260 is 32 * 19; the lower half is left clear for the next
+                    high += r[i + 20]
+                    x += 608 * (high & 8191) + r[i]
+                    high >>= 13
                     r[i] = 0
-                    b[i] = x & 4095
-                    x >>= 12
+                    b[i] = x & 8191
+                    x >>= 13
                     i += 1
-                x = ((x << 9) | (b[21] >> 3)) * 19  # below 2**30, so that its carry ends in the fourth limb
-                b[21] = b[21] & 7
+                x = ((x << 5) | (b[19] >> 8)) * 19  # below 2**28, so that its carry ends in the fourth limb
+                b[19] = b[19] & 255
                 i = 0
                 while i < 3:
                     x += b[i]
-                    b[i] = x & 4095
-                    x >>= 12
+                    b[i] = x & 8191
+                    x >>= 13
                     i += 1
                 b[3] = b[3] + x
 
 
 @micropython.viper
 def _store(words: ptr32, out: ptr8):
-    b = ptr32(int(words) + 176 + 88 * 4)
+    b = ptr32(int(words) + 160 + 80 * 4)
     n = int(0)
     while n < 4:
+        x = int(0)
+        bits = int(0)
         i = int(0)
-        while i < 22:
-            q = ptr8(int(out) + i + (i >> 1))
-            q[0] = b[i]
-            q[1] = (b[i] >> 8) | (b[i + 1] << 4)
-            if i < 20:
-                q[2] = b[i + 1] >> 4
-            i += 2
-        out = ptr8(int(out) + 32)
-        b = ptr32(int(b) + 88)
+        while i < 20:
+            x |= b[i] << bits
+            bits += 13
+            while bits > 7:
+                out[0] = x
+                out = ptr8(int(out) + 1)
+                x >>= 8
+                bits -= 8
+            i += 1
+        b = ptr32(int(b) + 80)
         n += 1
