@@ -67,6 +67,8 @@ def test_mpremote_works_on_one_device_while_the_street_runs(tmp_path):
             assert "script.py" in await mpremote(street, "h0", "mount", str(tmp_path), "exec", "import os; print(os.listdir())")
             await mpremote(street, "h0", "soft-reset")
             assert street.devices["h0"].state == "repl", "a soft reset from the raw REPL runs boot.py only"
+            by_hand = "from prosumer.hal.unix import Hal; h = Hal(); t = h.now_ms(); h.wait(t + 30000); print(h.now_ms() - t)"
+            assert await mpremote(street, "h0", "exec", by_hand) == "30000\n"
             await mpremote(street, "h0", "reset")
             waits = street.devices["h0"].waits
             await street.until(lambda: street.devices["h0"].waits > waits + 5)  # it is back among its neighbours

@@ -179,11 +179,11 @@ class Supervisor:
         packet = bus.time(now_ms)
         for name, member in self.clock.members.items():
             device = self.devices[name]
-            if member.holding or (member.deadline_ms or 0) <= now_ms:
-                if device.send(packet):
-                    device.told_ms = now_ms
-                if member.deadline_ms is not None and member.deadline_ms <= now_ms:
-                    device.busy_since = time.monotonic()
+            due = member.deadline_ms is not None and member.deadline_ms <= now_ms
+            if (due or member.holding) and device.send(packet):
+                device.told_ms = now_ms
+            if due:
+                device.busy_since = time.monotonic()
 
     def _awaited_done(self, task):
         self._awaited.discard(task)
