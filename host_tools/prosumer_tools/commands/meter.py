@@ -76,7 +76,8 @@ try:
             continue
         if what == "close":
             # what the sums have seen lies `delay` frames back; 2 more, so that noise does not move a border that lies right there
-            frame = min(frame + meter.delay + 2, job["frames"] + (meter.delay + 2 if pad else 0), *[s[1] for s in stops[k:] if s[0] == "run"][:1])
+            ahead = meter.delay + 2
+            frame = min(frame + ahead, job["frames"] + (ahead if pad else 0), *[s[1] for s in stops[k:] if s[0] == "run"][:1])
         while start < frame:
             n = frame - start
             if n >= 2 * job["chunk"]:
@@ -134,7 +135,7 @@ def run(args):
 # -- the table -------------------------------------------------------------------------------------------
 
 def read_table(path):
-    """→ (names of the channels, times in µs or None, rows of integer counts). Columns that are no channel are refused."""
+    """→ (names of the channels, times in µs or None, counts of each channel). Columns that are no channel are refused."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         header = [name.strip().lower() for name in next(rows, [])]
@@ -154,7 +155,7 @@ def read_table(path):
         names = volts + currents
         places = [header.index(n) for n in names]
         at = header.index("t_us") if "t_us" in header else None
-        times, data = [], []
+        times, data = array.array("d"), [array.array("q") for _ in names]
         for row in rows:
             if not row or row == [""]:
                 continue
@@ -162,18 +163,20 @@ def read_table(path):
                 raise BadTable(f"line {rows.line_num}, column {min(len(row), len(header)) + 1}: "
                                f"{len(row)} values where the header has {len(header)}")
             try:
-                data.append([int(row[p]) for p in places])
-                if at is not None:
-                    times.append(float(row[at]))
+                counts = [int(row[p]) for p in places]
             except ValueError:
-                data.append(_slowly(row, header, places, rows.line_num))
-                if at is not None:
-                    times.append(_number(row[at], rows.line_num, at, "t_us"))
+                counts = _slowly(row, header, places, rows.line_num)
+            if max(counts) >= 1 << 32 or min(counts) < -(1 << 31):
+                raise BadTable(f"line {rows.line_num}: counts of more than 32 bits")
+            for column, count in zip(data, counts, strict=True):
+                column.append(count)
+            if at is not None:
+                times.append(_number(row[at], rows.line_num, at, "t_us"))
             if at is not None and not math.isfinite(times[-1]):
                 raise BadTable(f"line {rows.line_num}, column {at + 1} (t_us): {row[at].strip()!r} is not a time")
             if len(times) > 1 and times[-1] <= times[-2]:
                 raise BadTable(f"line {rows.line_num}, column {at + 1} (t_us): time does not go on")
-    if not data:
+    if not data[0]:
         raise BadTable("line 2: no samples")
     return names, times or None, data
 
@@ -217,15 +220,13 @@ def to_int16(column):
     Of a converter that counts from 0, or has more than 16 bits, the middle is taken off and the lowest bits are dropped."""
     low, high = min(column), max(column)
     unsigned = low >= 0 and high > 0
-    bits = next((b for b in UNITS if (high < 1 << b if unsigned else -(1 << b - 1) <= low and high < 1 << b - 1)), None)
-    if bits is None:
-        raise BadTable("counts of more than 32 bits")
+    bits = next(b for b in UNITS if (high < 1 << b if unsigned else -(1 << b - 1) <= low and high < 1 << b - 1))
     top = (1 << bits - 1) - 1
     middle = top + 1 if unsigned else 0
     shift = max(0, bits - 16)
     # at the limit twice in a row or more: saturated (once can be the peak of a wave that just fits)
     clipped = any(a == b and a - middle in (top, -top - 1) for a, b in zip(column, column[1:]))
-    return [(c - middle) >> shift for c in column], shift, (top >> shift) if clipped else 0
+    return array.array("h", ((c - middle) >> shift for c in column)), shift, (top >> shift) if clipped else 0
 
 
 def scales(text, count, what):
@@ -256,13 +257,15 @@ def measure(args):
     if args.v_scale is None:
         folder = ROOT / "boards" / (args.board or "EMULATED")
         if not (folder / "board.json").is_file():
-            raise BadTable(f"no board {folder.name}: boards are {', '.join(sorted(p.parent.name for p in folder.parent.glob('*/board.json')))}")
+            names = sorted(p.parent.name for p in folder.parent.glob("*/board.json"))
+            raise BadTable(f"no board {folder.name}: boards are {', '.join(names)}")
         job["board"] = str(folder)
         front_end = json.loads((folder / "board.json").read_text())["front_end"]
         rate = rate or front_end.get("rate_hz")
     rate_mhz, gaps = sampling(times, rate)
 
-    columns, shifts, clips = zip(*(to_int16([row[k] for row in data]) for k in range(len(names))))
+    frames = len(data[0])
+    columns, shifts, clips = zip(*map(to_int16, data), strict=True)
     if args.v_scale is not None:
         volts = scales(args.v_scale, phases, "--v-scale")
         amps = scales(args.i_scale, clamps, "--i-scale")
@@ -286,16 +289,16 @@ def measure(args):
     if interval is not None and not interval >= 0.2:
         raise BadTable("--interval: at least 0.2 s")
     job.update(rate_hz=round(rate_mhz / 1000), rate_mhz=rate_mhz, nominal_hz=50, chunk=max(600, round(rate_mhz / 5000)),
-               group=1 if not interval or interval < 60 else 10, stops=stops(len(data), gaps, interval and interval * rate_mhz / 1000))
-    job["frames"] = len(data)
+               group=1 if not interval or interval < 60 else 10, stops=stops(frames, gaps, interval and interval * rate_mhz / 1000))
+    job["frames"] = frames
     least = round(rate_mhz / 1000 / 50 * 4.5)
-    if len(data) < least:
-        raise BadTable(f"line {len(data) + 1}: too few samples, {least} are needed at this rate")
-    columns, job["pad"] = continued(columns, job["rate_hz"], gaps[0][0] if gaps else len(data))
+    if frames < least:
+        raise BadTable(f"line {frames + 1}: too few samples, {least} are needed at this rate")
+    columns, job["pad"] = continued(columns, job["rate_hz"], gaps[0][0] if gaps else frames)
     with tempfile.TemporaryDirectory() as folder:
         flat = array.array("h", bytes(2 * len(columns[0]) * len(names)))
         for k, column in enumerate(columns):
-            flat[k::len(names)] = array.array("h", column)
+            flat[k::len(names)] = column
         if sys.byteorder == "big":
             flat.byteswap()
         job["samples"] = str(Path(folder) / "samples")
@@ -374,7 +377,7 @@ def continued(columns, rate, whole):
     away = round(period * min(range(2, 9), key=lambda m: (abs(m * period - round(m * period)), m)))
     if away < pad or away + pad > len(columns[0]):
         return columns, 0
-    return [list(c[away - pad:away]) + list(c) + list(c[len(c) - away:len(c) - away + pad]) for c in columns], pad
+    return [c[away - pad:away] + c + c[len(c) - away:len(c) - away + pad] for c in columns], pad
 
 
 def present(r):
@@ -382,10 +385,16 @@ def present(r):
     def named(bits):
         return [name for bit, name in FLAGS if bits & bit]
 
+    totals = {}
+    for c in r["channels"]:
+        sums = totals.setdefault(c["role"], {"active_power_mw": 0, "import_mwh": 0, "export_mwh": 0})
+        for k in sums:
+            sums[k] += c[k]
     keys = ("name", "role", "current_ma", "active_power_mw", "reactive_power_mvar", "apparent_power_mva", "power_factor_milli",
             "import_mwh", "export_mwh", "uncertainty_mwh")
     return {"frequency_mhz": r["frequency_mhz"], "voltage_mv": r["voltage_mv"], "voltages_mv": r["voltages_mv"],
             "channels": [{**{k: c[k] for k in keys}, "flags": named(c["flags"])} for c in r["channels"]],
+            "totals": totals,
             "cycles_processed": r["cycles_processed"], "cycles_missing": r["cycles_missing"], "covered_ms": r["covered_ms"],
             "flags": named(r["flags"]), "calibration": r["calibration"],
             "accuracy": ("indicative", "A", "B", "C")[r["accuracy"]]}

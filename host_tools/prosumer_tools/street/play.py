@@ -44,6 +44,9 @@ class Street:
         self.operator = operators.Operator()
         self.events = []          # (slot, import_limit_kw, export_limit_kw, slots): demand response
         self.recorder = None
+        self.note = ""            # one sentence: where the profiles come from
+        self.battery_mwh = {}     # slot → [energy into each home's battery], for the pictures
+        self.windows = {}         # (slot, member) → first bytes of a window of samples, for the pictures
         self.on_ready = lambda run: None
         self.faults = []          # (now_ms, function(run)): what tests and the soak do to the street
 
@@ -56,11 +59,13 @@ class Street:
         start_ms = (self.profiles.start_s - _BEFORE_S) * 1000
         async with Supervisor(self.out / "emulator", built.path, start_ms, speed=0, broker=self.broker_kind, port=self.port) as self.supervisor:
             sup = self.supervisor
-            sup.sample_source = lambda device, now: self.houses[device.name].samples(now)
+            sup.sample_source = self._samples
             sup.plant_state = lambda device, now: self.houses[device.name].state(now)
             sup.on_actuator = lambda device, name_id, mw, now: self.houses[device.name].actuate(name_id, mw, now)
             self.genesis = await self._enrol()
             self._listen()
+            for slot in range(self.slots + 1):
+                self._at_slot(slot, lambda slot=slot: self._note_batteries(slot))
             for when_ms, fault in self.faults:
                 sup.at(when_ms, lambda fault=fault: fault(self))
             self.say("the street trades")
@@ -77,6 +82,18 @@ class Street:
             self.client.disconnect()
         self._keep(built, figures, lost, began)
         return self.out
+
+    def _samples(self, device, now_ms):
+        taken = self.houses[device.name].samples(now_ms)
+        slot = (now_ms // 1000 - self.profiles.start_s) // self.slot_s
+        self.windows[slot, list(self.houses).index(device.name)] = taken[0][:48]
+        return taken
+
+    def _note_batteries(self, slot):
+        now = [h.battery_in_mwh(self.supervisor.now_ms) for h in self.houses.values()]
+        before = getattr(self, "_batteries", now)
+        self.battery_mwh[slot - 1] = [a - b for a, b in zip(now, before)]
+        self._batteries = now
 
     # -- before the first slot
 
@@ -156,10 +173,11 @@ class Street:
             (self.out / "records" / f"meter-{name}.bin").write_bytes(struct.pack(">I", len(headers)) + b"".join(headers))
         self.recorder.write_manifest()
         homes = [{"name": h.name, "member": i, "kind": h.kind, "pv_kwp": h.pv_kwp, "battery_kwh": h.battery.capacity_kwh if h.battery else 0,
-                  "ev": bool(h.ev), "stored_mwh": self.stored_mwh[h.name]} for i, h in enumerate(self.street.homes)]
+                  "ev": bool(h.ev), "stored_mwh": self.stored_mwh[h.name],
+                  "stored_at_start_mwh": round(h.battery.capacity_kwh * 1e6) * h.battery.initial_percent // 100 if h.battery else 0} for i, h in enumerate(self.street.homes)]
         (self.out / "run.json").write_text(json.dumps({
             "street": self.street.name, "slot_minutes": self.street.slot_minutes, "slots": self.slots, "start_s": self.profiles.start_s,
-            "utc_offset_s": self.profiles.utc_offset_s, "homes": homes, "wall_s": round(time.monotonic() - began, 1),
+            "utc_offset_s": self.profiles.utc_offset_s, "note": self.note, "homes": homes, "wall_s": round(time.monotonic() - began, 1),
             "played_s": round(self.played_s, 1), "messages": self.recorder.messages, "message_bytes": self.recorder.bytes,
             "lost_clock": lost, "devices": figures, "states": self.recorder.states, "mpy_bytes": built.packages}, indent=1))
 

@@ -15,7 +15,7 @@ _FINALIZE = 1
 
 
 class Recorder:
-    """`on_block(slot, price_ucr_per_kwh, volume_mwh, body)` is called for each final block, `on_state(name, dict)` for each meter's state."""
+    """`on_block(slot, bytes of the file)` is called for each final block, `on_state(name, dict)` for each meter's state."""
 
     def __init__(self, folder, feeder_id, members):
         self.folder = folder / "records"
@@ -27,7 +27,7 @@ class Recorder:
         self.final = {}       # slot → header hash
         self.messages, self.bytes = {}, 0
         self.states = {}
-        self.on_block = lambda slot, price, volume, proposal: None
+        self.on_block = lambda slot, raw: None
         self.on_state = lambda name, state: None
 
     def take(self, topic, payload):
@@ -72,8 +72,7 @@ class Recorder:
         certificate = struct.pack(">BBI32sQ", 7, _FINALIZE, iteration, digest, bitmap) + b"".join(votes[m] for m in members)
         path = self.folder / f"block-{slot:05d}.bin"
         path.write_bytes(struct.pack(">I", len(proposal)) + proposal + certificate)
-        price, volume = struct.unpack(">II", proposal[139:147])
-        self.on_block(slot, price, volume, proposal)
+        self.on_block(slot, path.read_bytes())
         for old in [d for d, p in self.proposals.items() if struct.unpack(">I", p[2:6])[0] < slot - 4]:
             del self.proposals[old]
         for key in [k for k in self.votes if k[0] < iteration - 8]:

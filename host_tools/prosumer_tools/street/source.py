@@ -34,7 +34,7 @@ class House:
         self.window_power_w = {c: 0.0 for c in self.channels}
 
     def _sums(self):
-        s = self.plant._sums
+        s = self.plant.sums()
         return {"grid": s["import"] - s["export"], "pv": s["pv"], "battery": s["battery_in"] - s["battery_out"], "ev": s["ev"]}
 
     def advance(self, now_ms):
@@ -60,6 +60,12 @@ class House:
         s = self.plant.state(self.plant.now_ms)
         return (s.get("battery_soc_mwh", 0), s.get("battery_capacity_mwh", 0), int(s.get("ev_plugged", False)),
                 s.get("ev_need_mwh", 0), s.get("ev_deadline_s", 0), 1)
+
+    def battery_in_mwh(self, now_ms):
+        """Net energy into the battery since the start."""
+        self.advance(now_ms)
+        s = self.plant.energy_mwh()
+        return s["battery_in"] - s["battery_out"]
 
     def actuate(self, name_id, power_mw, now_ms):
         self.advance(now_ms)

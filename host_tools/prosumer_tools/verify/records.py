@@ -286,7 +286,17 @@ def block(data):
     size = r.unpack(">I", "length field")[0]
     if size > len(data) - 4:
         raise Malformed(f"length field: says {size} bytes of proposal, the file has {len(data) - 4}")
-    p = Reader(r.take(size), "proposal")
+    try:
+        parts = _proposal(Reader(r.take(size), "proposal"))
+    except Malformed as e:
+        doubt = " (or the length field in front is wrong)" if "ends after" in str(e) or "too many" in str(e) else ""
+        raise Malformed(f"{e}{doubt}") from None
+    certificate = Certificate.read(r) if r.at < len(data) else None
+    r.end()
+    return Block(*parts, certificate)
+
+
+def _proposal(p):
     p.type(9, "proposal")
     header = Header.read(p, "header")
     signature = p.take(64, "proposer's signature")
@@ -299,11 +309,7 @@ def block(data):
             raise Malformed(f"count of {what}s: {count}, at most {most}")
         parts.append([cls.read(p, f"{what} {i + 1} of {count}") for i in range(count)])
     p.end()
-    certificate = None
-    if r.at < len(data):
-        certificate = Certificate.read(r)
-    r.end()
-    return Block(header, signature, salt, *parts, certificate)
+    return header, signature, salt, *parts
 
 
 def ring(data):

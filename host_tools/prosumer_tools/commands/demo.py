@@ -1,0 +1,28 @@
+"""`prosumer demo`: a June day in a street of eight homes at Carros, traded by eight meters.
+
+Four roofs, a battery, a car, a shop. Generation from measured cloudiness and the sun's geometry, consumption from the
+Richardson model. In the evening the grid operator asks for less (demand response).
+"""
+from pathlib import Path
+
+from prosumer_tools.commands import neighbourhood
+from prosumer_tools.image import BUILD
+from prosumer_tools.profiles import demo_profiles, demo_street
+
+NOTE = ("Generation: cloudiness measured by NREL (SERF East), the sun at Carros (43.79 N 7.19 E) by pvlib. "
+        "Consumption: Richardson's 1-minute model of households; the shop by the BDEW shape G4.")
+
+
+def add_parser(subparsers):
+    p = subparsers.add_parser("demo", help="a June day in a street of eight homes, traded by eight emulated meters",
+                              description=__doc__.split("\n\n")[0])
+    neighbourhood.common(p)
+    p.set_defaults(run=run, out=Path("runs/demo"))
+    for action in p._actions:
+        if action.dest == "out":
+            action.required = False
+
+
+def run(args):
+    profiles = demo_profiles(cache_dir=BUILD / "profiles")
+    return neighbourhood.play(demo_street(), profiles, args, NOTE)
