@@ -122,6 +122,7 @@ def test_three_phases(tmp_path, capsys):
     columns = [wave(26000, lag=p) for p in lags] + [wave(5000 * (k + 1), lag=p + 0.3) for k, p in enumerate(lags)]
     code, (r,), _ = run(capsys, table(tmp_path / "w.csv", columns), "--rate", RATE, "--v-scale", V, "--i-scale", A)
     assert code == 0 and len(r["voltages_mv"]) == 3
+    assert r["totals"]["load"]["active_power_mw"] == sum(c["active_power_mw"] for c in r["channels"])
     for k, c in enumerate(r["channels"]):
         assert c["active_power_mw"] == pytest.approx(VRMS * 5000 * (k + 1) * A / math.sqrt(2) * math.cos(0.3) * 1000, rel=2e-4)
 
@@ -161,6 +162,7 @@ BAD = [
     ("t_us,v,i1\n0,1,2\ninf,1,2\n", (), "line 3, column 1 (t_us)"),
     ("t_us,v,i1\n0,1,2\nx,1,2\n", (), "line 3, column 1 (t_us)"),
     ("v,i1\n1,2\n3,4\n", (), "too few samples"),
+    ("v,i1\n1,99999999999\n3,4\n", (), "line 2: counts of more than 32 bits"),
     ("v,i1\n1,2\n", ("--v-scale", "1"), "belong together"),
     ("v,i1\n1,2\n", ("--rate", "8000", "--v-scale", "1", "--i-scale", "1,2"), "--i-scale"),
     ("v,i1\n1,2\n", ("--rate", "8000", "--v-scale", "one", "--i-scale", "1"), "--v-scale"),

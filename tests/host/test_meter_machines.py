@@ -177,7 +177,8 @@ class RiscV(Machine):
         elif key == (1, 2):
             x[rd] = imm6 & MASK
         elif key == (1, 3) and rd == 2:
-            x[2] = (x[2] + signed((w >> 12 & 1) << 9 | (w >> 3 & 3) << 7 | (w >> 5 & 1) << 6 | (w >> 2 & 1) << 5 | (w >> 6 & 1) << 4, 10)) & MASK
+            offset = (w >> 12 & 1) << 9 | (w >> 3 & 3) << 7 | (w >> 5 & 1) << 6 | (w >> 2 & 1) << 5 | (w >> 6 & 1) << 4
+            x[2] = (x[2] + signed(offset, 10)) & MASK
         elif key == (1, 3):
             x[rd] = (imm6 << 12) & MASK
         elif key == (1, 4):
@@ -330,8 +331,9 @@ def instructions_per_frame(tmp_path):
     out = {}
     for machine in MACHINES:
         codes = viper_functions(machine.ARCH, tmp_path)
-        pair = [execute(machine, codes["add_pair"], buf, [2, 0, 34, 1, 36, 80, 2047], [0] * 10, 100, 100 + n)[2] for n in (100, 200)]
-        cross = [execute(machine, codes["crossing"], buf, [2, 0, 66], [1 << 24, 0, 1 << 24, 1 << 20, 0, 0], 100, 100 + n)[2] for n in (100, 200)]
+        pair = [execute(machine, codes["add_pair"], buf, [2, 0, 34, 1, 36, 80, 2047 * 2047], [0] * 10, 100, 100 + n)[2] for n in (100, 200)]
+        state = [1 << 24, 0, 1 << 24, 1 << 20, 0, 0]
+        cross = [execute(machine, codes["crossing"], buf, [2, 0, 66], state, 100, 100 + n)[2] for n in (100, 200)]
         out[machine.ARCH] = {"add_pair": (pair[1] - pair[0]) / 100, "crossing": (cross[1] - cross[0]) / 100}
     return out
 
@@ -355,7 +357,7 @@ def cases():
     t = np.arange(260)
     wave = np.stack([1700 * np.sin(0.0393 * t + 4), 300 * np.sin(0.0393 * t + 3), -40 * np.sin(0.2 * t)], 1).astype("<i2").ravel()
     for buf in (noise, extreme, wave, np.full(3 * 260, -32768, "<i2")):
-        for g in ([3, 0, 0, 1, 0, 40 * 3, 32767], [3, 0, 51, 2, 54, 132, 2047], [3, 1, 54, 0, 51, 3, 1]):
+        for g in ([3, 0, 0, 1, 0, 40 * 3, 32767 * 32767], [3, 0, 51, 2, 54, 132, 2047 * 2047], [3, 1, 54, 0, 51, 3, 1]):
             # carry on from sums at the end of the longest group too
             for acc in ([0] * 10, [-(32567 << 15), 7, 32567 * 65535, -(32567 << 14), 1, 32567 << 14, 5, -3, 2**31 - 1 - 200 * 65535, -1]):
                 yield "add_pair", buf, g, acc, (70, 250)

@@ -25,7 +25,7 @@ def plain(samples, g, start, end):
         x = samples[n * step + i - di]
         at = n * step + v - vd
         s[0] += x
-        s[1] += abs(x) >= top
+        s[1] += x * x >= top
         s[2] += x * x
         s[3] += x * samples[at]
         s[4] += x * samples[at - step]
@@ -44,20 +44,20 @@ def check(samples, g, start, end):
 
 def test_sums_match_the_definition():
     s = frames(700, 1)
-    check(s, array("i", [3, 0, 0, 1, 0, 40 * 3, 32000]), 50, 700)
-    check(s, array("i", [3, 0, 17 * 3, 2, 18 * 3, 44 * 3, 30000]), 80, 700)
+    check(s, array("i", [3, 0, 0, 1, 0, 40 * 3, 32000 * 32000]), 50, 700)
+    check(s, array("i", [3, 0, 17 * 3, 2, 18 * 3, 44 * 3, 30000 * 30000]), 80, 700)
     check(s, array("i", [3, 1, 6, 2, 0, 3, 1]), 10, 10)
 
 
 def test_sums_of_full_scale_samples_do_not_wrap():
-    check(frames(700, 7, True), array("i", [3, 0, 0, 1, 0, 120, 32767]), 50, 700)
+    check(frames(700, 7, True), array("i", [3, 0, 0, 1, 0, 120, 32767 * 32767]), 50, 700)
 
 
 def test_longest_group_at_the_negative_limit():
     """Every product is 2^30: MAX_FRAMES of them need 45 bits, and the low words stay below 2^31."""
     samples = bytearray(b"\x00\x80" * 2 * 256)
     acc = array("i", [0] * kernel.WORDS)
-    g = array("i", [2, 0, 0, 1, 0, 2, 32767])
+    g = array("i", [2, 0, 0, 1, 0, 2, 32767 * 32767])
     done = 0
     while done < kernel.MAX_FRAMES:
         n = min(250, kernel.MAX_FRAMES - done)
@@ -76,7 +76,7 @@ def test_low_words_at_their_largest():
     done = 0
     while done < kernel.MAX_FRAMES:
         n = min(290, kernel.MAX_FRAMES - done)
-        kernel.add_pair(samples, array("i", [2, 0, 0, 1, 0, 2, 5]), acc, 2, 2 + n)
+        kernel.add_pair(samples, array("i", [2, 0, 0, 1, 0, 2, 25]), acc, 2, 2 + n)
         done += n
     assert wide(acc, 4) == -kernel.MAX_FRAMES and 0 <= acc[4] < 1 << 31
 

@@ -27,7 +27,7 @@ def add_pair(buf, g: ptr32, acc: ptr32, start: int, end: int):
     """Add frames `start` ≤ n < `end` of one voltage-current pair to `acc` (a voltage is paired with itself).
 
     g: channels in a frame, voltage's place, voltage's delay, current's place, current's delay, quarter of a
-    cycle, clipping level; delays and quarter in samples of the buffer, that is already times the channels.
+    cycle, square of the clipping level; delays and quarter in samples of the buffer, that is already times the channels.
     The frames before `start` that the delays reach, and one more, must exist."""
     p = ptr16(buf)
     step = int(g[0])
@@ -42,11 +42,9 @@ def add_pair(buf, g: ptr32, acc: ptr32, start: int, end: int):
         x = (int(p[i]) ^ 0x8000) - 0x8000
         now = (int(p[v]) ^ 0x8000) - 0x8000
         s += x
-        if x >= top:
-            clip += 1
-        elif x <= 0 - top:
-            clip += 1
         y = x * x
+        if y >= top:
+            clip += 1
         l2 += y & 0xFFFF
         h2 += y >> 16
         y = x * now

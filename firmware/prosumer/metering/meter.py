@@ -53,7 +53,7 @@ class Meter:
             if k < phases:
                 entry = calibration.voltages[k]
                 dv = di = 0
-                channel = Channel(c, array("i", [width, k, delay * width, k, delay * width, 0, entry["clip"]]))
+                channel = Channel(c, array("i", [width, k, delay * width, k, delay * width, 0, entry["clip"] * entry["clip"]]))
                 self._volts.append(channel)
                 continue
             if c[1] not in ROLES:
@@ -66,7 +66,7 @@ class Meter:
             most = max(most, dv + quarter, di)
             phase = c[2] if len(c) > 2 else index % phases
             channel = Channel(c, array("i", [width, phase, (delay + dv) * width, k, (delay + di) * width, quarter * width,
-                                              entry["clip"]]))
+                                              entry["clip"] * entry["clip"]]))
             channel.phase = phase
             channel.whole = whole
             self.clamps.append(channel)
@@ -115,8 +115,9 @@ class Meter:
             join[size:] = memoryview(buf)[:size]
             closed = self._scan(join, h, 2 * h, 0)
         else:
+            self._rest += h + self._frames
+            self._restart()
             self._prime(buf, frames)
-            self._rest += h
         closed += self._scan(buf, h, frames, 0)
         join[:size] = memoryview(buf)[(frames - h) * self._frame:frames * self._frame]
         if self._since > self.rate_hz // 38:  # below 38 Hz there is no voltage worth the name
@@ -256,10 +257,13 @@ class Meter:
         w0 = self._weight0
         cycles = self._cycles
         length = self._frames * _UNIT + w1 - w0  # in 1/_UNIT frames, as all sums below
-        theta = step_angle(cycles, length, _UNIT)
         self.frequency_mhz = mhz = (cycles * self._rate * _UNIT + length // 2) // length
         if not 44950 <= mhz <= 65050:
             self.flags |= FREQUENCY
+            if not 40000 <= mhz <= 70000:  # no grid
+                self._no_voltage(covers_ms * self.rate_hz // 1000 or self._frames)
+                return
+        theta = step_angle(cycles, length, _UNIT)
         self._length_all += length
         self._cycles_all += cycles
         self._ms += covers_ms
@@ -366,7 +370,7 @@ class Meter:
             flags |= r["flags"]
         for c in self._volts:
             c.reset()
-        out = {"frequency_mhz": mhz, "voltage_mv": volts[0], "voltages_mv": volts, "covered_ms": span // per,
+        out = {"frequency_mhz": mhz, "voltage_mv": volts[0], "voltages_mv": volts, "covered_ms": nearest(span, per),
                "cycles_processed": self._cycles_all, "cycles_estimated": self._estimated, "cycles_missing": missing,
                "flags": flags, "calibration": self.calibration.hash(), "accuracy": CLASSES.index(self.calibration.accuracy),
                "channels": channels}
