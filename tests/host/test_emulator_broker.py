@@ -102,11 +102,13 @@ def test_no_process_is_left_behind(tmp_path, then, number):
     script = STREET.format(here=str(HERE), folder=str(tmp_path / "run"), then=then)
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
     street = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
-    children = [psutil.Process(pid) for pid in json.loads(street.stdout.readline())]
-    assert len(children) == 3
+    pids = json.loads(street.stdout.readline())
+    assert len(pids) == 3
     if number:
         street.send_signal(number)
     street.wait(10)
     street.stdout.close()
-    _, alive = psutil.wait_procs(children, timeout=5)
-    assert not alive
+    end = time.monotonic() + 5
+    while any(map(psutil.pid_exists, pids)) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
