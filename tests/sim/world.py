@@ -113,6 +113,7 @@ class World:
             elif kind == "propose":
                 for c in message[5]:
                     self.deliver(i, c)
+                core = m.core  # the proofs may have cost it a power cut
                 actions = core.on_proposal(h, message[2], message[3], message[4])
             else:
                 _, _, block, bitmap = message
