@@ -136,21 +136,26 @@ def _work(r: ptr32, b: ptr32, x: int, code: ptr8, steps: ptr8, count: int, first
                 minus = 1 - n  # 0 to add, -1 to subtract: then 2p - b is added
                 r = ptr32(to)
                 x = 38 * minus
-                i = 0
-                while i < 20:
-                    x += a[i] + ((b[i] ^ minus) - minus)
-                    r[i] = x & 8191
+                i = 20
+                while i:
+                    x += a[0] + ((b[0] ^ minus) - minus)
+                    r[0] = x & 8191
                     x >>= 13
-                    i += 1
+                    a = ptr32(int(a) + 4)
+                    b = ptr32(int(b) + 4)
+                    r = ptr32(int(r) + 4)
+                    i -= 1
+                r = ptr32(to)
                 x = (x << 13) + r[19] + (512 & minus)
                 r[19] = x & 255
                 r[0] = r[0] + 19 * (x >> 8)
             while n > 2:
                 n -= 1
                 r = ptr32(base)
-                i = 0
-                while i < 20:  # written out, so that each index is part of its instruction
-                    x = a[i]
+                i = 20
+                while i:  # written out, so that each index is part of its instruction
+                    x = a[0]
+                    a = ptr32(int(a) + 4)
                     r[0] = b[0] * x + r[0]
                     r[1] = b[1] * x + r[1]
                     r[2] = b[2] * x + r[2]
@@ -173,30 +178,33 @@ def _work(r: ptr32, b: ptr32, x: int, code: ptr8, steps: ptr8, count: int, first
                     r[19] = b[19] * x + r[19]
                     r = ptr32(int(r) + 4)
                     r[19] = 0
-                    i += 1
+                    i -= 1
                 r = ptr32(base)
                 b = ptr32(to)
                 a = b
-                i = 0
+                i = 20
                 x = 0
                 high = 0
-                while i < 20:  # carry in both halves at once; 2**260 is 32 * 19; the lower half is left clear for the next
-                    high += r[i + 20]
-                    x += 608 * (high & 8191) + r[i]
+                while i:  # carry in both halves at once; 2**260 is 32 * 19; the lower half is left clear for the next
+                    high += r[20]
+                    x += 608 * (high & 8191) + r[0]
                     high >>= 13
-                    r[i] = 0
-                    b[i] = x & 8191
+                    r[0] = 0
+                    b[0] = x & 8191
                     x >>= 13
-                    i += 1
+                    r = ptr32(int(r) + 4)
+                    b = ptr32(int(b) + 4)
+                    i -= 1
+                b = a
                 x = ((x << 5) | (b[19] >> 8)) * 19  # below 2**28, so that its carry ends in the fourth limb
                 b[19] = b[19] & 255
-                i = 0
-                while i < 3:
-                    x += b[i]
-                    b[i] = x & 8191
-                    x >>= 13
-                    i += 1
-                b[3] = b[3] + x
+                x += b[0]
+                b[0] = x & 8191
+                x = (x >> 13) + b[1]
+                b[1] = x & 8191
+                x = (x >> 13) + b[2]
+                b[2] = x & 8191
+                b[3] = b[3] + (x >> 13)
 
 
 @micropython.viper
