@@ -148,6 +148,13 @@ def test_no_voltage_gives_no_power_and_a_flag():
         assert d["flags"] & m.NO_VOLTAGE and d["cycles_missing"] >= 10, d
 
 
+def test_a_scale_far_too_small_is_no_voltage():
+    for gain in (1, 100, 10000):
+        mt = Meter((("v", "voltage"), ("grid", "grid")), RATE, Calibration.nominal([{"gain_nv": gain}], [{"gain_na": 1}], "field"))
+        mt.window(buffer(0, 1600, 50, 0), 1600, 1000)
+        assert mt.close_interval()["flags"] == m.NO_VOLTAGE | m.MISSING | m.GAP
+
+
 def test_clipping_and_frequency_are_flagged():
     mt = meter(clip=20000)
     assert run(mt, 50, 0)[1]["flags"] == m.CLIPPED

@@ -161,7 +161,7 @@ class Meter:
                 best = square
                 self._cross[1] = k
                 self._level(s[0], n)
-                self._detector[3] = 32500000000 * self._length // gain  # 10 % of 230 V: less is no voltage
+                self._detector[3] = min(32500000000 * self._length // gain, 1 << 29)  # 10 % of 230 V: less is no voltage
         for again in range(2):
             self._detector[0] = self._raw(buf, self._cross[1], self.history - self._length, self.history)[0] + kernel.BIAS
             self._detector[1] = 0
