@@ -2,6 +2,7 @@
 
 The Unix port's viper word has 64 bits, so there nothing shows whether a carry, a mask or a shift relies on them.
 """
+import array
 import hashlib
 import random
 import re
@@ -32,23 +33,13 @@ class Int:
         return self.value != 0
 
 
-class Uint(Int):
-    """A viper uint: `>>` brings in zeros, comparisons are unsigned."""
-
-    @staticmethod
-    def wrap(value):
-        return value % 2**32
-
-
 def _binary(name, wraps=True):
     def operate(self, other):
         other = other.value if isinstance(other, Int) else other
         if name in ("__lshift__", "__rshift__"):
             assert 0 <= other < 32, "a shift that the chip does not define"
-        elif type(self) is Uint or wraps is False:
-            other = type(self).wrap(other)
         result = getattr(int, name)(self.value, other)
-        return type(self)(result) if wraps else result
+        return Int(result) if wraps else result
 
     return operate
 
@@ -60,37 +51,51 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Int, f"__{_name}__", _binary(f"__{_name}__", wraps=False))
 
 
+MEMORY = bytearray(1 << 16)
+
+
 class Pointer:
-    """ptr8 or ptr16 onto a list of words."""
+    """A viper pointer into MEMORY; converted to an int it is its address."""
 
-    def __init__(self, words, bits):
-        self.words = words
-        self.bits = bits
+    size = 1
 
-    def __getitem__(self, at):
-        assert 0 <= int(at) < len(self.words)
-        return Int(self.words[int(at)])
+    def __init__(self, at, data=b""):
+        self.at = int(at)
+        MEMORY[self.at : self.at + len(data)] = data
 
-    def __setitem__(self, at, value):
-        assert 0 <= int(at) < len(self.words)
-        self.words[int(at)] = int(value) % 2**self.bits
+    def __index__(self):
+        return self.at
+
+    def __getitem__(self, i):
+        at = self.at + self.size * int(i)
+        return Int(int.from_bytes(MEMORY[at : at + self.size], "little"))
+
+    def __setitem__(self, i, value):
+        at = self.at + self.size * int(i)
+        MEMORY[at : at + self.size] = (int(value) % 256**self.size).to_bytes(self.size, "little")
 
 
-def _viper(module, name, more=()):
+class Pointer16(Pointer):
+    size = 2
+
+
+class Pointer32(Pointer):
+    size = 4
+
+
+def _viper(module, name):
     source = (IDENTITY / f"{module}.py").read_text()
     body = re.search(rf"@micropython\.viper\n(def {name}\(.*?)(?=\n\n\n|\Z)", source, re.DOTALL).group(1)
     body = re.sub(r"^(def \w+)\(.*\).*:$", lambda m: re.sub(r": (ptr8|ptr16|ptr32|int)|-> int", "", m.group(0)), body, count=1, flags=re.MULTILINE)
-    names = {"int": Int, "uint": Uint, **dict(more)}
+    names = {"int": Int, "ptr8": Pointer, "ptr16": Pointer16, "ptr32": Pointer32}
     exec(body, names)
     return names[name]
 
 
-def _python(module, *changes):
+def _python(module):
     """The module itself on CPython, without its viper decorators."""
     source = (IDENTITY / f"{module}.py").read_text().replace("from micropython import const", "const = int")
     source = re.sub(r"@micropython\.viper\ndef .*?(?=\n\n\n|\Z)", "", source, flags=re.DOTALL)
-    for old, new in changes:
-        source = source.replace(old, new)
     names = {"__name__": module}
     exec(source, names)
     return names
@@ -100,8 +105,10 @@ def test_sha512_on_32_bits():
     module = _python("sha512")
     compress = _viper("sha512", "_compress")
 
-    def run(words, data, at):
-        compress(Pointer(words, 16), Pointer(list(bytes(data)), 8), Int(at))
+    def run(w, d, limbs, data, at):
+        words = Pointer16(0, limbs.tobytes())
+        compress(words, words, words, Pointer(4096, bytes(data)), Int(at))
+        limbs[:] = array.array("H", bytes(MEMORY[: 2 * len(limbs)]))
 
     module["_compress"] = run
     rng = random.Random(180)
@@ -112,49 +119,16 @@ def test_sha512_on_32_bits():
 
 def test_curve_arithmetic_on_32_bits():
     """The machine's own code on 32-bit words, from one buffer of memory that its pointers walk through."""
-    memory = bytearray(1 << 16)
-
-    class Walk:
-        """A pointer into the memory; converts to its address as a viper pointer does."""
-
-        def __init__(self, at):
-            self.at = int(at)
-
-        def __index__(self):
-            return self.at
-
-        __int__ = __index__
-
-    class Words(Walk):
-        def __getitem__(self, i):
-            return Int(int.from_bytes(memory[self.at + 4 * int(i) :][:4], "little"))
-
-        def __setitem__(self, i, value):
-            memory[self.at + 4 * int(i) : self.at + 4 * int(i) + 4] = (int(value) % 2**32).to_bytes(4, "little")
-
-    class Bytes(Walk):
-        def __getitem__(self, i):
-            return Int(memory[self.at + int(i)])
-
-        def __setitem__(self, i, value):
-            memory[self.at + int(i)] = int(value) % 256
-
     module = _python("machine")
     p = module["P"]
-    names = {"ptr32": Words, "ptr8": Bytes}
-    execute, store = _viper("machine", "_work", names), _viper("machine", "_store", names)
-    words, code, steps, first, second, out = 0, 8192, 16384, 20000, 30000, 40000
-    start = b"".join(w.to_bytes(4, "little") for w in module["_words"])
-    memory[words : words + len(start)] = start
-    memory[code : code + len(module["_code"])] = module["_code"]
+    execute, store = _viper("machine", "_work"), _viper("machine", "_store")
+    start = module["_words"].tobytes()
+    words, code, out = Pointer32(0, start), Pointer(8192, module["_code"]), Pointer(40000)
 
-    def run(program, one, two=b""):
-        memory[steps : steps + len(program)] = program
-        memory[first : first + len(one)] = one
-        memory[second : second + len(two)] = two
-        execute(Words(words), Words(words), Int(0), Bytes(code), Bytes(steps), Int(len(program)), Bytes(first), Bytes(second))
-        store(Words(words), Bytes(out))
-        return [int.from_bytes(memory[out + 32 * i : out + 32 * i + 32], "little") for i in range(4)]
+    def run(steps, first, second=b""):
+        execute(words, words, Int(0), code, Pointer(16384, steps), Int(len(steps)), Pointer(20000, first), Pointer(30000, second))
+        store(words, out)
+        return [int.from_bytes(MEMORY[at : at + 32], "little") for at in range(40000, 40128, 32)]
 
     def pack(*numbers):
         return b"".join((n % p).to_bytes(32, "little") for n in numbers)
@@ -175,7 +149,7 @@ def test_curve_arithmetic_on_32_bits():
     doubled = {(q[0] * pow(q[2], -1, p) % p, q[1] * pow(q[2], -1, p) % p) for q in ways}
     slope = 2 * x * y * pow(y * y - x * x, -1, p) % p  # affine doubling on -x**2 + y**2 = 1 + d x**2 y**2
     assert doubled == {(slope, (y * y + x * x) * pow(2 + x * x - y * y, -1, p) % p)}
-    limb = max(int.from_bytes(memory[i : i + 4], "little") for i in range(160, len(start), 4))
+    limb = max(int.from_bytes(MEMORY[i : i + 4], "little") for i in range(160, len(start), 4))
     assert limb <= 8191 + 57
 
 
@@ -189,13 +163,12 @@ def test_digits_on_32_bits(teeth, blocks, columns, first):
     rng = random.Random(bits)
     for _ in range(10):
         scalar = rng.getrandbits(bits)
-        program = [126] * (stride * columns)
-        data = list(scalar.to_bytes((bits + 7) // 8, "little"))
-        digits(Pointer(program, 8), Pointer(data, 8), Pointer([teeth, blocks, columns, first], 8))
+        program = Pointer(0, bytes(stride * columns))
+        digits(program, Pointer(1000, scalar.to_bytes((bits + 7) // 8, "little")), Pointer(2000, bytes((teeth, blocks, columns, first))))
         total = 0
         for c in range(columns):
             for b in range(blocks):
-                step = program[(columns - 1 - c) * stride + b]
+                step = int(program[(columns - 1 - c) * stride + b])
                 row = (step & 127) - first - b * half
                 assert 0 <= row < half
                 signs = [1 if row >> j & 1 else -1 for j in range(teeth - 1)] + [1]

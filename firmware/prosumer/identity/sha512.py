@@ -49,8 +49,8 @@ _start = _limbs[_H:_W]
 
 
 @micropython.viper
-def _compress(s: ptr16, m: ptr8, at: int):
-    """One block m[at:at+128] into the chaining value."""
+def _compress(w: ptr16, d: ptr16, s: ptr16, m: ptr8, at: int):
+    """One block m[at:at+128] into the chaining value; w, d and s are the working array (two locals live in registers)."""
     i = int(0)
     while i < 64:
         s[32 + (i ^ 3)] = (m[at] << 8) | m[at + 1]
@@ -60,13 +60,19 @@ def _compress(s: ptr16, m: ptr8, at: int):
     while i < 32:  # the rings start so that round 0 finds d, c, b, a and h, g, f, e in slots 0..3
         s[96 + (i ^ 12)] = s[i]
         i += 1
+    base = int(s)
+    constant = ptr16(base + 256)
     t = int(0)
     while t < 80:
-        w = int(32) + ((t & 15) << 2)
-        d = int(96) + ((t & 3) << 2)
-        c = int(96) + (((t + 1) & 3) << 2)
-        b = int(96) + (((t + 2) & 3) << 2)
-        a = int(96) + (((t + 3) & 3) << 2)
+        w = ptr16(base + 64 + ((t & 15) << 3))
+        w2 = ptr16(base + 64 + (((t + 14) & 15) << 3))
+        w7 = ptr16(base + 64 + (((t + 9) & 15) << 3))
+        w15 = ptr16(base + 64 + (((t + 1) & 15) << 3))
+        d = ptr16(base + 192 + ((t & 3) << 3))
+        c = ptr16(base + 192 + (((t + 1) & 3) << 3))
+        b = ptr16(base + 192 + (((t + 2) & 3) << 3))
+        a = ptr16(base + 192 + (((t + 3) & 3) << 3))
+        e = ptr16(int(a) + 32)
         carry_w = int(0)
         carry = int(0)
         carry_e = int(0)
@@ -76,43 +82,44 @@ def _compress(s: ptr16, m: ptr8, at: int):
             k = (j + 1) & 3  # the next limbs up; what leaves the lowest enters the highest
             q = (j + 2) & 3
             r = (j + 3) & 3
-            n = int(s[w + j])
             if t >= 16:  # W[t] = W[t-16] + s0(W[t-15]) + s1(W[t-2]) + W[t-7]
-                i = int(32) + (((t + 1) & 15) << 2)
-                p = s[i + j]
-                x = s[i + k] << 16
+                x = w15[k] << 16
+                p = w15[j]
                 y = (0 - k) >> 2  # 0 for the highest limb: a plain shift brings nothing in
-                n += carry_w + ((((x | p) >> 1) ^ ((x | p) >> 8) ^ (((x & y) | p) >> 7)) & 0xFFFF)
-                i = int(32) + (((t + 14) & 15) << 2)
-                p = s[i + j]
-                x = s[i + k]
-                n += ((((s[i + q] << 16) | x) >> 3) ^ ((s[i + r] | (p << 16)) >> 13) ^ ((((x << 16) & y) | p) >> 6)) & 0xFFFF
-                n += s[32 + (((t + 9) & 15) << 2) + j]
-                carry_w = n >> 16
-                n = n & 0xFFFF
-                s[w + j] = n
+                carry_w += ((((x | p) >> 1) ^ ((x | p) >> 8) ^ (((x & y) | p) >> 7)) & 0xFFFF) + w[0] + w7[0]
+                x = w2[k]
+                p = w2[j]
+                carry_w += (((w2[q] << 16 | x) >> 3) ^ ((p << 16 | w2[r]) >> 13) ^ ((((x << 16) & y) | p) >> 6)) & 0xFFFF
+                w[0] = carry_w
+                carry_w >>= 16
             # T1 = W[t] + K[t] + h + S1(e) + Ch(e, f, g)
-            i = a + 16
-            p = s[i + j]
-            x = (s[i + q] << 16) | s[i + k]
-            y = s[c + 16 + j]
-            n += carry + s[128 + (t << 2) + j] + s[d + 16 + j] + (y ^ (p & (s[b + 16 + j] ^ y)))
-            n += ((((x << 16) | p) >> 14) ^ (x >> 2) ^ (((s[i + r] << 16) | s[i + q]) >> 9)) & 0xFFFF
-            carry = n >> 16
-            n = n & 0xFFFF
+            p = e[j]
+            x = e[q] << 16 | e[k]
+            y = c[16]
+            carry += (((x << 16 | p) >> 14) ^ (x >> 2) ^ ((e[r] << 16 | e[q]) >> 9)) & 0xFFFF
+            carry += w[0] + constant[0] + d[16] + (((b[16] ^ y) & p) ^ y)
+            n = carry & 0xFFFF
+            carry >>= 16
             # e = d + T1
-            x = s[d + j] + n + carry_e
-            carry_e = x >> 16
-            s[d + 16 + j] = x
+            carry_e += d[0] + n
+            d[16] = carry_e
+            carry_e >>= 16
             # a = T1 + S0(a) + Maj(a, b, c)
-            p = s[a + j]
-            x = s[b + j]
-            y = s[c + j]
-            n += carry_a + ((p & (x | y)) | (x & y))
-            x = (s[a + r] << 16) | s[a + q]
-            n += ((((s[a + q] << 16) | s[a + k]) >> 12) ^ (x >> 2) ^ (x >> 7)) & 0xFFFF
-            carry_a = n >> 16
-            s[d + j] = n
+            p = a[j]
+            x = b[0]
+            y = c[0]
+            carry_a += n + ((p & (x | y)) | (x & y))
+            p = a[q]
+            x = a[r] << 16 | p
+            carry_a += (((p << 16 | a[k]) >> 12) ^ (x >> 2) ^ (x >> 7)) & 0xFFFF
+            d[0] = carry_a
+            carry_a >>= 16
+            constant = ptr16(int(constant) + 2)
+            w = ptr16(int(w) + 2)
+            w7 = ptr16(int(w7) + 2)
+            d = ptr16(int(d) + 2)
+            c = ptr16(int(c) + 2)
+            b = ptr16(int(b) + 2)
             j += 1
         t += 1
     i = 0
@@ -136,6 +143,6 @@ def sha512(data):
     s[:_W] = _start
     for part, end in (data, size - rest), (tail, len(tail)):
         for at in range(0, end, _BLOCK):
-            _compress(s, part, at)
+            _compress(s, s, s, part, at)
     tail[:] = bytes(len(tail))  # it may have held a seed
     return struct.pack(">32H", *[s[i ^ 3] for i in range(32)])
