@@ -1,17 +1,16 @@
 """What forecast, bidding and flexibility are worth: a street played at market level, with the market and without it.
 
-    python tests/bench/bench_bidding.py [--days 7] [--seeds 1 2 3] [--season summer|winter] [--slot-minutes 15] [--json FILE]
+    python tests/bench/bench_bidding.py [--days 7] [--seeds 1 2 3] [--season summer winter] [--demo] [--json FILE]
 
-The firmware's own modules play (forecast, bidding, flexibility, clearing, settlement) on the demo street's houses: a
-Richardson load that keeps its appliances over the days, roofs under the clouds of measured days. Everything a meter would
-not know yet is withheld. "Without" is what the design defines: the same devices, greedy self-consumption, the
-utility's tariff. `best` is the least the street could pay with perfect foresight (a linear program over the whole run), so
-`reached` says how much of the possible saving the market finds. Bench code, so floats are fine here; none reach an order.
+The firmware's own modules play (forecast, bidding, flexibility, clearing, settlement) in the houses of the demo street over
+days of bidding_days.py. What a meter would not know yet is withheld: at the gate of slot k it has its readings up to k-1, nine
+tenths of k, the clearing of k and a weather forecast that errs. "Without" is what the design defines: the same devices,
+greedy self-consumption, the utility's tariff. "Possible" is what the street would save as one house with perfect foresight (a
+linear program over the whole run). --oracle tells the meters their next slot exactly: the rest is what forecasting costs.
+Bench code, so floats are fine here; none reach an order.
 """
 import argparse
 import json
-import os
-import random
 import statistics
 import sys
 import types
@@ -20,103 +19,30 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT / "firmware"), str(ROOT / "host_tools")]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "firmware"), str(ROOT / "host_tools"), str(Path(__file__).resolve().parent)]
 warnings.simplefilter("ignore")
 sys.modules.setdefault("micropython", types.SimpleNamespace(const=lambda value: value))
 
-from prosumer.market import bidding, clearing, flexibility, forecast, settlement  # noqa: E402
-from prosumer.market.book import check_curve, make_tariff  # noqa: E402
-from prosumer_tools.profiles import demo  # noqa: E402
-from prosumer_tools.profiles.shop import shop_w  # noqa: E402
+import bidding_days
+from prosumer.market import bidding, clearing, flexibility, forecast, settlement
+from prosumer.market.book import check_curve, make_tariff
+from prosumer_tools.profiles import demo
+from prosumer_tools.unixport import run_firmware
 
-FIRST_DAY = {"summer": "2026-06-01", "winter": "2026-01-12"}
 GATE = 0.9                      # part of the running slot that is known when the order is committed
 VOLTS = 230
-ORACLE = bool(os.environ.get("ORACLE"))
-
-
-# --- the street's data ------------------------------------------------------------------------------------------
-
-def street_days(season, days, seed):
-    """({home: W per minute}, {home: W per minute}, hourly irradiance forecast): what happens, and what was forecast."""
-    import pandas as pd
-    from prosumer_tools.profiles import sun, weather
-
-    measured = cloud_days()
-    order = np.random.default_rng([seed, 7]).permutation(len(measured))
-    load, pv, said = {}, {}, []
-    pick = []
-    for day in range(days):
-        date = pd.Timestamp(FIRST_DAY[season]) + pd.Timedelta(days=day)
-        times = sun.minutes_of(date.strftime("%Y-%m-%d"), demo.ZONE)
-        air = weather.air_c(np.arange(1440)) - (15 if season == "winter" else 0)
-        sky = sun.Sky(demo.PLACE, times, air)
-        at, index = measured[order[day % len(order)]]
-        sky.index = np.nan_to_num(np.interp(sun.daylight(sky._sun), at, index), nan=1.0)
-        sky.ghi = sky.clear_ghi * sky.index
-        sky._parts = sun.irradiance.erbs(sky.ghi, sky._sun["zenith"].to_numpy(), times.dayofyear)
-        for home in demo.demo_street(seed).homes:
-            roof = demo._HOUSES.get(home.name, (0, None))[1]
-            if roof:
-                pv.setdefault(home.name, []).append(sky.roof_w(home.pv_kwp, *roof))
-        pick.append((times[0].isoweekday(), times[0].dayofyear, sky.ghi))
-        said += [h[0] for h in weather.forecast(0, sky.clear_ghi, sky.index, seed * 1000 + day).hours]
-    for i, home in enumerate(demo.demo_street(seed).homes):
-        if home.kind == "shop":
-            load[home.name] = np.concatenate([shop_w(30, seed * 100 + day, d[0]) for day, d in enumerate(pick)])
-        else:
-            load[home.name] = household_days(demo._HOUSES[home.name][0], seed * 100 + i, pick)
-    return load, {name: np.concatenate(parts) for name, parts in pv.items()}, said
-
-
-def cloud_days():
-    """[(daylight part, cloud index)] of 25 measured days."""
-    import pandas as pd
-    import pvlib
-    from prosumer_tools.profiles import sun
-
-    days = sun._measured_days()
-    clear = days.quantile(0.9, axis=1).to_numpy()
-    out = []
-    for date in days.columns:
-        times = pd.date_range(date, periods=96, freq="15min", tz="Etc/GMT+7")
-        part = sun.daylight(pvlib.location.Location(**sun._SERF).get_solarposition(times))
-        told = ~np.isnan(part) & (clear > sun._LEAST_W)
-        out.append((part[told], np.clip(days[date].to_numpy()[told] / clear[told], 0, sun._MAX_INDEX)))
-    return out
-
-
-def household_days(persons, seed, days):
-    """Load in W per minute of one household over several days: its appliances stay, its people move."""
-    import richardsonpy
-    from prosumer_tools.profiles import household
-    from richardsonpy.classes import appliance, lighting, occupancy, stochastic_el_load_wrapper
-
-    inputs = os.path.join(os.path.dirname(richardsonpy.__file__), "inputs")
-    random.seed(seed)
-    np.random.seed(seed)
-    appliances = appliance.Appliances(os.path.join(inputs, "Appliances.csv"), prev_heat_dev=True, randomize_appliances=True,
-                                      annual_consumption=household._APPLIANCES_PART * household._YEAR_KWH[persons - 1])
-    lamps = lighting.load_lighting_profile(filename=os.path.join(inputs, "LightBulbs.csv"), index=seed % 100)
-    out = []
-    for weekday, day_of_year, ghi in days:
-        present = occupancy.Occupancy(persons, initial_day=weekday, nb_days=1).occupancy
-        model = stochastic_el_load_wrapper.ElectricityProfile(appliances, lamps)
-        out.append(np.asarray(model.power_sim(irradiation=ghi, weekend=weekday > 5, day=day_of_year, occupancy=present)[0], dtype=float))
-    return np.concatenate(out)
-
 
 # --- one house --------------------------------------------------------------------------------------------------
 
 class House:
     """A home's plant (what happens) and its meter (what it knows and decides)."""
 
-    def __init__(self, home, load, pv, said, slot_s, start=None):
+    def __init__(self, home, load, pv, said, slot_s, oracle=False):
         self.name, self.home, self.slot_s = home.name, home, slot_s
         self.load = np.rint(load * 1000).astype(int).tolist()
         self.pv = np.rint(pv * 1000).astype(int).tolist() if pv is not None else None
-        self.said = said
+        self.said, self.oracle = said, oracle
         self.forecast = forecast.Forecast(86400 // slot_s)
         self.ordered = None
         self.battery = self.ev = None
@@ -142,7 +68,7 @@ class House:
         return of(self.load), of(self.pv) if self.pv else 0
 
     def irradiance(self, slot):
-        return forecast.hourly(self.said, -1800, slot * self.slot_s + self.slot_s // 2)
+        return forecast.hourly(self.said, 1800, slot * self.slot_s + self.slot_s // 2)
 
     def plugged_slots(self, slot):
         """Slots to the deadline, with this one; 0 when the car is away."""
@@ -166,7 +92,7 @@ class House:
         expected = bidding.position_at(*self.ordered, prices_now) if self.ordered else 0    # slot + 1 clears with this commit
         run = (slot, *self.energy(slot, GATE), self.irradiance(slot))
         use, sun, deviation = self.forecast.predict(ahead, run, self.irradiance(ahead))
-        if ORACLE:
+        if self.oracle:
             use, sun = self.energy(ahead)
             deviation = 0
         retail, feed_in = tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh
@@ -202,7 +128,6 @@ class House:
         target, done = self.positions.get(slot, 0) if market else 0, 0
         left_slots = self.plugged_slots(slot)
         if self.ev:
-            start, _ = self.home.ev.window_s()
             if left_slots and not self.plugged_slots(slot - 1):
                 self.need = round(self.home.ev.need_kwh * 1e6)
             if not left_slots:
@@ -233,19 +158,15 @@ class House:
 
 def play(data, street, slot_s, market, options):
     load, pv, said = data
-    tariff = make_tariff(street.tariff.retail_ucr_per_kwh, street.tariff.feed_in_ucr_per_kwh, local_fee=options.fee)
-    local = settlement.local_charges(tariff, tariff.feed_in_ucr_per_kwh)[0]
-    local = sum(local) if local else 0
-    houses = [House(h, load[h.name], pv.get(h.name), said, slot_s) for h in street.homes]
+    tariff = make_tariff(street.tariff.retail_ucr_per_kwh, street.tariff.feed_in_ucr_per_kwh, local_fee=street.tariff.local_fee_ucr_per_kwh)
+    local = sum(settlement.local_charges(tariff, tariff.feed_in_ucr_per_kwh)[0])
+    houses = [House(h, load[h.name], pv.get(h.name), said, slot_s, options.oracle) for h in street.homes]
     slots = len(houses[0].load) * 60 // slot_s
-    per_day = 86400 // slot_s
     envelope = tuple(round(kw * 1e6) * slot_s // 3600 for kw in (street.feeder.import_limit_kw, street.feeder.export_limit_kw))
-    if options.wide:
-        envelope = (10**9, 10**9)
     now = tariff.retail_ucr_per_kwh
     cleared = {}
     net, money, volume = np.zeros((slots, len(houses)), int), np.zeros((slots, len(houses)), int), 0
-    traded_price, feeder, short, over, errors = [], 0, 0, 0, []
+    traded_price, feeder = [], 0
     for slot in range(slots):
         for i, h in enumerate(houses):
             net[slot, i] = h.deliver(slot, market, tariff)
@@ -255,7 +176,6 @@ def play(data, street, slot_s, market, options):
             n = int(net[slot, i])
             entry = settlement.settle(tariff, result.price_ucr_per_kwh if result else tariff.retail_ucr_per_kwh, bought, sold, max(n, 0), max(-n, 0))
             money[slot, i] = entry.member_ucr
-            short, over = short + entry.short_mwh, over + entry.long_mwh
             feeder += entry.feeder_ucr if market else 0
             h.positions.pop(slot, None)
         if market and result:
@@ -266,8 +186,6 @@ def play(data, street, slot_s, market, options):
                 buy, sell = h.order(slot, tariff, now, local)
                 check_curve(buy, sell, tariff)
                 orders.append((i, buy, sell))
-                if options.verbose and slot // per_day == options.verbose - 1:
-                    print(slot + 2, h.name, buy, sell)
             result = clearing.clear(slot + 2, tariff, envelope, orders)
             cleared[slot + 2] = result
             traded_price.append(result.price_ucr_per_kwh)
@@ -282,8 +200,7 @@ def play(data, street, slot_s, market, options):
         for h in houses:
             h.learn(slot)
     return {"homes": [h.name for h in houses], "net": net, "money": money.sum(axis=0), "feeder": feeder, "volume": volume,
-            "stored": [h.stored for h in houses], "unmet": [h.unmet for h in houses], "prices": traded_price, "short": short, "over": over,
-            "by_slot": money, "tariff": tariff}
+            "stored": [h.stored for h in houses], "unmet": [h.unmet for h in houses], "prices": traded_price}
 
 
 def best(data, street, slot_s):
@@ -324,67 +241,96 @@ def best(data, street, slot_s):
     return linprog(cost, A_eq=a.tocsr(), b_eq=b, bounds=bounds, method="highs").fun
 
 
-def compare(season, days, seed, options):
-    import dataclasses
-    import pickle
-    cache = ROOT / "build" / f"bidding-{season}-{days}-{seed}.pickle"
-    if cache.exists():
-        data = pickle.loads(cache.read_bytes())
-    else:
-        data = street_days(season, days, seed)
-        cache.parent.mkdir(exist_ok=True)
-        cache.write_bytes(pickle.dumps(data))
-    return compare_data(data, demo.demo_street(seed), season, days, seed, options)
-
-
-def compare_data(data, street, season, days, seed, options):
+def compare(data, street, options):
+    """What the market changed for each home and for the street, in EUR over the run."""
     slot_s = options.slot_minutes * 60
-    without = play(data, street, slot_s, False, options)
-    w = play(data, street, slot_s, True, options)
+    without, played = play(data, street, slot_s, False, options), play(data, street, slot_s, True, options)
     tariff = street.tariff
-    worth = (tariff.retail_ucr_per_kwh + tariff.feed_in_ucr_per_kwh) // 2    # a kWh left in a battery
-    left = [(a - b) / 1e6 * worth for a, b in zip(w["stored"], without["stored"])]
-    gains = (w["money"] - without["money"] + np.array(left)) / 1e6
-    def utility(net):
-        total = net.sum(axis=1)
-        return (np.maximum(total, 0) * tariff.retail_ucr_per_kwh - np.maximum(-total, 0) * tariff.feed_in_ucr_per_kwh).sum() / 1e6 / 1e6
-    own = {name: -m / 1e6 for name, m in zip(without["homes"], without["money"])}
-    apart = -sum(without["money"]) / 1e6
-    floor = best(data, street, slot_s) / 1e6
-    one = utility(w["net"]) - sum(left) / 1e6       # what the street as a whole now pays the utility
-    return {"season": season, "seed": seed, "days": days, "gains": dict(zip(without["homes"], gains.round(3).tolist())), "bill_without": own,
-            "without": apart, "members_with": apart - float(gains.sum()), "feeder": w["feeder"] / 1e6, "street_with": one, "best": floor,
-            "volume_kwh": w["volume"] / 1e6, "short_kwh": w["short"] / 1e6, "over_kwh": w["over"] / 1e6, "unmet": sum(w["unmet"]),
-            "price_mean": statistics.mean(w["prices"]), "prices": w["prices"]}
+    kwh_left = (np.array(played["stored"]) - np.array(without["stored"])) / 1e6
+    left = kwh_left * (tariff.retail_ucr_per_kwh + tariff.feed_in_ucr_per_kwh) / 2 / 1e6     # what a battery still holds
+    gains = (played["money"] - without["money"]) / 1e6 + left
+    bill = -without["money"] / 1e6
+    return {"homes": without["homes"], "bill_without": bill.tolist(), "gains": gains.tolist(), "without": float(bill.sum()),
+            "members": float(gains.sum()), "feeder": played["feeder"] / 1e6,
+            "as_one": float(bill.sum() - utility(played["net"], tariff) + left.sum()),
+            "possible": float(bill.sum()) - best(data, street, slot_s) / 1e6,
+            "volume_kwh": played["volume"] / 1e6, "price_mean": statistics.mean(played["prices"]), "unmet_mwh": sum(played["unmet"])}
 
 
-def show(r):
-    print(f"{r['season']} seed {r['seed']}, {r['days']} days: without {r['without']:.2f}, members with {r['members_with']:.2f}, "
-          f"feeder account +{r['feeder']:.2f}, street as one {r['street_with']:.2f}, best possible {r['best']:.2f}; members' gain {r['without'] - r['members_with']:.2f} = "
-          f"{(r['without'] - r['members_with']) / (r['without'] - r['best']):.0%} of what is possible (with feeder account "
-          f"{(r['without'] - r['members_with'] + r['feeder']) / (r['without'] - r['best']):.0%}); volume {r['volume_kwh']:.1f} kWh, short {r['short_kwh']:.1f}, "
-          f"over {r['over_kwh']:.1f}, unmet {r['unmet']}")
-    print("   " + "  ".join(f"{n} {g:+.2f} ({r['bill_without'][n]:.2f})" for n, g in r["gains"].items()))
+def utility(net, tariff):
+    """What the utility gets, EUR, when all homes of a slot are netted before it sees them."""
+    total = net.sum(axis=1) / 1e6
+    return float(np.where(total > 0, total * tariff.retail_ucr_per_kwh, total * tariff.feed_in_ucr_per_kwh).sum() / 1e6)
+
+
+def show(title, results):
+    """One table over several runs: means, and for each home also its worst run."""
+    def mean(of):
+        return statistics.mean([of(r) for r in results])
+    print(f"{title}: {len(results)} runs, EUR a run\n{'home':>10}{'without':>10}{'with':>10}{'gain':>8}{'worst run':>11}")
+    for i, home in enumerate(results[0]["homes"]):
+        bill, gain = mean(lambda r, i=i: r["bill_without"][i]), mean(lambda r, i=i: r["gains"][i])
+        print(f"{home:>10}{bill:>10.2f}{bill - gain:>10.2f}{gain:>+8.2f}{min(r['gains'][i] for r in results):>+11.2f}")
+    without, members, possible = mean(lambda r: r["without"]), mean(lambda r: r["members"]), mean(lambda r: r["possible"])
+    print(f"{'street':>10}{without:>10.2f}{without - members:>10.2f}{members:>+8.2f}{min(r['members'] for r in results):>+11.2f}")
+    feeder, as_one = mean(lambda r: r["feeder"]), mean(lambda r: r["as_one"])
+    losses = [g for r in results for g in r["gains"] if g < 0]
+    print(f"members keep {members / possible:.0%} of the possible {possible:.2f}, with the feeder account (+{feeder:.2f}) "
+          f"{(members + feeder) / possible:.0%}; what flowed was worth {as_one / possible:.0%}, the rest is imbalance that neighbours\n"
+          f"cancelled on the wire but each settled alone; worse off in {len(losses)} of {len(results) * len(results[0]['homes'])} "
+          f"home-runs, by {-min(losses, default=0):.2f} at most; {mean(lambda r: r['volume_kwh']):.0f} kWh traded; "
+          f"car short of {max(r['unmet_mwh'] for r in results) / 1e6:.6f} kWh at most\n")
+
+
+COST = """
+import gc, json, time
+gc.collect(); start = gc.mem_alloc()
+from prosumer.market import bidding, envelope, flexibility, forecast
+gc.collect(); code = gc.mem_alloc() - start
+f, b, e = forecast.Forecast(96), flexibility.Battery(10000000, 5000000), flexibility.Ev(7400000)
+for s in range(288):
+    light = max(0, 900 - abs(s % 96 - 48) * 40)
+    f.predict(s + 2, (s, 90000, light * 800, light), light)
+    f.observe(s, 90000 + s * 7919 % 50000, light * 800, light)
+    f.observe_price(s, 250000 - light * 200)
+gc.collect(); data = gc.mem_alloc() - start - code
+times = []
+for i in range(31):
+    gc.collect(); before = gc.mem_alloc(); t = time.ticks_us()
+    use, sun, deviation = f.predict(330, (328, 90000, 400000, 500), 480)
+    prices = f.prices(331, 96, 250000, 60000)
+    flex = b.steps(4000000, f.ahead(331, 96), 900, 250000, 60000, prices) + e.steps(9000000, 30, 900, 250000, 60000, prices)
+    order = bidding.make_order(250000, 60000, use - sun, deviation, flex, 3000000, 2000000, 20000, f.tails)
+    times.append(time.ticks_diff(time.ticks_us(), t)); garbage = gc.mem_alloc() - before
+print(json.dumps({"code_bytes": code, "data_bytes": data, "order_us": sorted(times)[15], "order_allocated_bytes": garbage,
+                  "state_bytes": len(f.dump())}))
+"""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--days", type=int, default=7)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--season", choices=FIRST_DAY, nargs="+", default=["summer"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--season", choices=bidding_days.FIRST_DAY, nargs="+", default=["summer", "winter"])
+    parser.add_argument("--demo", action="store_true", help="play the demo's single day, whose meters have no history")
     parser.add_argument("--slot-minutes", type=int, default=15)
-    parser.add_argument("--fee", type=int, default=20_000)
-    parser.add_argument("--wide", action="store_true", help="an envelope that never binds")
-    parser.add_argument("--verbose", type=int, default=0, metavar="DAY")
-    parser.add_argument("--json")
+    parser.add_argument("--oracle", action="store_true", help="meters know their next slot exactly")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
     options = parser.parse_args()
-    results = []
-    for season in options.season:
+    figures = {"runs": {}, "cost": json.loads(run_firmware(COST))}
+    for name in ("demo day",) if options.demo else options.season:
+        results = []
         for seed in options.seeds:
-            results.append(compare(season, options.days, seed, options))
-            show(results[-1])
+            data = bidding_days.demo_day(seed) if options.demo else bidding_days.days_of(name, options.days, seed)
+            results.append(compare(data, demo.demo_street(seed), options))
+        show(name if options.demo else f"{name}, {options.days} days", results)
+        figures["runs"][name] = results
+    cost = figures["cost"]
+    print(f"on the Unix port: {cost['code_bytes']} bytes of heap for the code, {cost['data_bytes']} for a house with battery and car; "
+          f"an order takes {cost['order_us'] / 1e3:.2f} ms and {cost['order_allocated_bytes']} bytes for a moment; "
+          f"{cost['state_bytes']} bytes in flash")
     if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=1))
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

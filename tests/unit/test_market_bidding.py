@@ -61,8 +61,7 @@ def test_a_battery_adds_steps_on_both_sides_of_the_need():
 
 
 def test_a_full_battery_is_offered_above_its_worth():
-    buy, sell = make_order(RETAIL, FEED_IN, 0, 0, [(110_000, 0, 80_000)], 0, 80_000)
-    assert sell == ((110_000 + CAUTION, 80_000),)
+    assert make_order(RETAIL, FEED_IN, 0, 0, [(110_000, 0, 80_000)], 0, 80_000)[1] == ((110_000 + CAUTION, 80_000),)
 
 
 def test_a_car_that_must_charge_bids_retail_and_one_that_may_its_value():

@@ -155,7 +155,7 @@ def test_state_comes_back_and_others_are_refused():
 def test_every_slot_length_fits_into_two_kilobytes():
     for slots_per_day in (24, 48, 288, 1440):
         f = Forecast(slots_per_day)
-        for slot in range(0, slots_per_day):
+        for slot in range(slots_per_day):
             f.observe(slot, 1000, 0)
         assert f.ahead(0, slots_per_day) == [1000] * slots_per_day
         assert len(f.dump()) <= 2048
