@@ -67,9 +67,13 @@ def main(out, short):
             recorder.keep()
 
     run(3)
-    s.envelope(4, 6, 60000, 20000)
+    s.envelope(4, 6, 5000, 20000)
+    run(1)
+    s.meters[1].house.curve = lambda slot: ([(paper.RETAIL + 50000, 3000000)], [])  # for slot 6: more than the envelope lets in
+    run(1)
+    del s.meters[1].house.curve
     if short:
-        run(3)
+        run(1)
     else:
         day(s, run)
     recorder.rings()
@@ -78,7 +82,6 @@ def main(out, short):
 
 
 def day(s, run):
-    run(2)
     s.meters[2].hide = True
     s.meters[6].up = False
     run(2)

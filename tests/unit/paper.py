@@ -128,7 +128,7 @@ class House:
         if net > 1:
             return [(RETAIL, net - net // 3), (RETAIL - 50000 - step, net // 3)] if net > 3 else [(RETAIL, net)], []
         if net < -3:
-            return [], [(FEED_IN + step, -net // 2), (FEED_IN + 60000 + step, -net - -net // 2)]
+            return [], [(FEED_IN - 30000 + step, -net // 2), (FEED_IN + 60000 + step, -net - -net // 2)]
         return None
 
 

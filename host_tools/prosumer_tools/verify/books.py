@@ -62,7 +62,13 @@ class Books:
         return sum(a.balance_ucr for a in self.accounts) + self.feeder_ucr + self.utility_ucr == 0
 
     def root(self):
-        """As the layout has it: members, common accounts, positions by slot, commits by slot."""
+        """As the layout has it: members, common accounts, positions by slot, commits by slot. Empty if a number does not fit."""
+        try:
+            return salted_root(self.salt, b"s", self._leaves())
+        except struct.error:
+            return b""
+
+    def _leaves(self):
         positions = struct.pack(">H", len(self.positions))
         for slot, (price, fills) in sorted(self.positions.items()):
             positions += struct.pack(">IIB", slot, price, len(fills))
@@ -70,8 +76,8 @@ class Books:
         commits = struct.pack(">H", len(self.commits))
         for slot, digests in sorted(self.commits.items()):
             commits += struct.pack(">IB", slot, len(digests)) + b"".join(bytes([m]) + d for m, d in sorted(digests.items()))
-        return salted_root(self.salt, b"s", [a.pack() for a in self.accounts]
-                           + [struct.pack(">qq", self.feeder_ucr, self.utility_ucr), positions, commits])
+        common = struct.pack(">qq", self.feeder_ucr, self.utility_ucr)
+        return [a.pack() for a in self.accounts] + [common, positions, commits]
 
     def apply(self, block, fault):
         """Book one block. `fault(record or None, text)`."""
@@ -96,8 +102,9 @@ class Books:
         for c in block.commits:
             if c.slot != slot + 2:
                 fault(c, f"is not for slot {slot + 2}")
-        if block.commits:
-            self.commits[slot + 2] = {c.member: c.digest for c in block.commits}
+        digests = {c.member: c.digest for c in block.commits if c.member < self.genesis.n}  # from nobody: check says so
+        if digests:
+            self.commits[slot + 2] = digests
         return outcome
 
     def _book(self, entry):

@@ -6,21 +6,18 @@
 A block that is wrong is named with what is wrong in it. What follows from it is not told again: links then go by the hash that
 the certificate of the bad block names, and sums that rest on its body are not compared any more.
 """
-import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import records
 from .books import Books, Outcome
+from .files import BLOCK_NAME, Files
 from .keys import Key, key_fault
 from .records import FINALIZE, PRICE_CEILING, Malformed
 from .trees import Accumulator, salted_root
 
 MOST_FAULTS = 200  # lines kept; the rest is only counted
-BLOCK_NAME = re.compile(r"block-(\d{5,10})\.bin")
-METER_NAME = re.compile(r"meter-(.+)\.bin")
 
 
 class BadRun(ValueError):
@@ -76,7 +73,7 @@ def verify_run(run, progress=None):
     return _Walk(run, progress).result()
 
 
-class _Walk:
+class _Walk(Files):
     def __init__(self, run, progress):
         self.files = _files(run)
         self.run, self.progress = Path(run), progress or (lambda done, of: None)
@@ -100,10 +97,10 @@ class _Walk:
     def result(self):
         Key.checked = 0
         if self._genesis():
-            self._manifest()
-            self._rings()
+            self.sort_files()
+            self.read_rings()
             self._blocks()
-            self._meters()
+            self.compare_rings()
             self.counts["green_mwh"] = sum(a.green_mwh for a in self.books.accounts)
         self.counts["signatures"] = Key.checked
         if self.more:
@@ -138,51 +135,7 @@ class _Walk:
         self.books, self.mmr = Books(g), Accumulator()
         return True
 
-    def _manifest(self):
-        """The recorder's own list: proves nothing, but says which file is not as it was written."""
-        path = self.run / "records" / "MANIFEST"
-        self.blocks, self.meters, listed = {}, [], {}
-        for p in self.files:
-            if BLOCK_NAME.fullmatch(p.name) and p.name == f"block-{int(p.name[6:-4]):05d}.bin":
-                self.blocks[int(p.name[6:-4])] = p
-            elif METER_NAME.fullmatch(p.name):
-                self.meters.append(p)
-            elif p != path:
-                self.fault(p.name, "no such file belongs to a run")
-        if not path.is_file():
-            return
-        try:
-            for i, line in enumerate(path.read_bytes().decode("ascii").split("\n")[:-1]):
-                digest, name = line[:64], line[66:]
-                if line[64:66] != "  " or name in listed or not re.fullmatch("[0-9a-f]{64}", digest):
-                    self.fault("MANIFEST", f"line {i + 1} is not a sum and a name")
-                listed[name] = digest
-        except UnicodeDecodeError:
-            self.fault("MANIFEST", "is not text")
-            return
-        if not path.read_bytes().endswith(b"\n"):
-            self.fault("MANIFEST", "does not end with a line")
-        there = {p.name: p for p in (*self.blocks.values(), *self.meters)}
-        for name in sorted(set(listed) | set(there)):
-            if name not in there:
-                self.fault("MANIFEST", f"lists {name}, which is not there")
-            elif name not in listed:
-                self.fault("MANIFEST", f"does not list {name}")
-            elif hashlib.sha256(there[name].read_bytes()).hexdigest() != listed[name]:
-                self.fault("MANIFEST", f"{name} is not the file that was written (its sum differs)")
-
     # -- blocks
-
-    def _rings(self):
-        """What the meters hold, read first: it tells which byte of a changed header is the changed one."""
-        self.held = {}
-        for path in self.meters:
-            try:
-                self.held[path] = records.ring(path.read_bytes())
-            except Malformed as e:
-                self.fault(f"ring of {METER_NAME.fullmatch(path.name)[1]}", str(e).replace("ring: ", ""))
-            for h in self.held.get(path, ()):
-                self.rings.setdefault(h.slot, {}).setdefault(h.raw, []).append(path)
 
     def _blocks(self):
         self.previous, self.last = self.genesis.hash, (-1, 0)  # hash; slot and iteration of the block before
@@ -221,7 +174,7 @@ class _Walk:
         root = salted_root(block.salt, b"b", block.leaves())
         if root != h.body_root and not wrong and genuine == digest:
             self.fault(where, "body: its records do not have the root that the header states (salt, or a record put in, left out or changed)")
-        self._book(where, block, genuine == digest, before)
+        self._book(where, block, genuine == digest, before, wrong)
         self.previous, self.linked = genuine, True
         self.last = slot, h.iteration if genuine == digest else self.last[1] + 1
         self.mmr.append(genuine)
@@ -315,8 +268,8 @@ class _Walk:
         return f"{what} of {name} (member {record.member}, slot {record.slot})" if name else f"{what} of member {record.member} (slot {record.slot})"
 
     def _records(self, where, block):
-        """Signatures of the body; True if one is wrong."""
-        g, wrong, unsure = self.genesis, False, set()
+        """Signatures of the body, and seals of its orders; ids of the records that are wrong."""
+        g, wrong, unsure = self.genesis, set(), set()
         for r in (*block.envelopes, *block.commits, *block.readings):
             if isinstance(r, records.Envelope):
                 good = self.operator.signed(r.message(g.feeder_id), r.signature)
@@ -327,25 +280,27 @@ class _Walk:
             if not good:
                 self.fault(f"{where}: {self._name(r)}", "signature does not match" if isinstance(r, records.Envelope) or r.member < g.n
                            else "is from nobody of the street")
-                wrong = True
+                wrong.add(id(r))
                 if isinstance(r, records.Commit):
                     unsure.add(r.member)
         for o in block.orders:
             sealed = self.sealed.get((o.slot, o.member))
             if sealed and sealed != o.hash(g.feeder_id):
                 self.fault(f"{where}: {self._name(o)}", "is not the one that its commit sealed")
-                wrong = True
+                wrong.add(id(o))
         self.sealed = {(c.slot, c.member): c.digest for c in block.commits if c.member not in unsure} | {k: d for k, d in self.sealed.items() if k[0] > block.slot + 1}
         return wrong
 
     sealed = {}  # (slot, member) → digest, of the commits seen so far
 
-    def _book(self, where, block, genuine, before):
+    def _book(self, where, block, genuine, before, wrong):
         """Execute the block. Books in doubt are good again once they have the state root of a final header."""
-        c, h = self.counts, block.header
+        c, h, told = self.counts, block.header, set()
 
         def fault(record, text):
-            if self.sure and text != "is not the one that its commit sealed":
+            key = type(record), getattr(record, "member", None)  # one thing a member and kind of record: the others follow
+            if self.sure and not (record and (id(record) in wrong or key in told)):
+                told.add(key)
                 self.fault(f"{where}: {self._name(record)}" if record else where, text)
 
         outcome = self.books.apply(block, fault)
@@ -375,31 +330,3 @@ class _Walk:
         c["imported_mwh"] += cleared.import_mwh
         c["exported_mwh"] += cleared.export_mwh
         c["turnover_ucr"] += sum(e.trade_ucr for e in outcome.entries if e.trade_ucr > 0)
-
-    # -- the meters' own rings
-
-    def _meters(self):
-        """Each meter kept the same headers in its own flash, without a gap, up to its last one."""
-        place = {slot: i for i, slot in enumerate(sorted(self.digests))}
-        missing = {}
-        for path, ring in self.held.items():
-            name = METER_NAME.fullmatch(path.name)[1]
-            self.counts["meters"] += 1
-            last = None
-            for i, h in enumerate(ring):
-                where = f"ring of {name}: header {i + 1} (slot {h.slot})"
-                if self.digests.get(h.slot) == h.hash(self.genesis.feeder_id):
-                    if last is not None and place[h.slot] != last + 1:
-                        self.fault(where, "does not follow the header before it")
-                    last = place[h.slot]
-                    self.counts["ring_headers"] += 1
-                elif h.slot in self.blocks and h.slot not in self.digests:
-                    last = None  # its file could not be read; that has been told
-                elif h.slot in self.blocks or len(self.rings[h.slot][h.raw]) < min(2, len(self.held)):
-                    self.fault(where, "is not the header that is final for this slot")
-                    last = None if last is None else last + 1
-                else:
-                    missing.setdefault(h.slot, []).append(name)
-                    last = None
-        for slot, names in sorted(missing.items()):
-            self.fault(f"block {slot}", f"its file is missing; {len(names)} meters hold its header")

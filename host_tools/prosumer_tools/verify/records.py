@@ -159,7 +159,7 @@ class Reading(Signed):
     @property
     def faulty(self):
         """Clipped, no voltage, reversed, frequency or clamp: bits 1, 2, 4, 5, 6."""
-        return bool(self.flags & 0b1110110)
+        return bool(self.flags & 0b11110110)
 
 
 @dataclass
@@ -291,6 +291,7 @@ def block(data):
     except Malformed as e:
         doubt = " (or the length field in front is wrong)" if "ends after" in str(e) or "too many" in str(e) else ""
         raise Malformed(f"{e}{doubt}") from None
+    r.what = "certificate"
     certificate = Certificate.read(r) if r.at < len(data) else None
     r.end()
     return Block(*parts, certificate)
