@@ -3,9 +3,8 @@
     frames ──crossing──▶ whole cycles ──add_pair──▶ sums of a group ──quantities──▶ P, Q, V, I, f ──▶ energy, exact
 
 A *continuous* front end hands over every frame; cycles run on from one buffer into the next. A *windowed* one hands
-over a piece now and then that stands for `covers_ms`. A group is 25 cycles or one window. Group
-borders lie between samples, so the samples at a border are shared out between the groups and nothing is lost or
-counted twice.
+over a piece now and then that stands for `covers_ms`. A group is 25 cycles or one window. Its borders lie between samples,
+so the sample at a border is shared out between the groups and nothing is lost or counted twice.
 
 Signs: grid > 0 is import from the street; pv > 0 is generation; battery > 0 is charging; ev and load > 0 is use.
 `import_mwh` is the energy of the positive sign, `export_mwh` of the negative one.
@@ -82,7 +81,7 @@ class Meter:
         self._restart()
 
     def _begin_interval(self):
-        self._length_all = self._cycles_all = self._estimated = self._ms = 0
+        self._length_all = self._period_all = self._cycles_all = self._estimated = self._ms = 0
         self._lost = 0  # frames
         self.flags = 0 if self.calibration.state != "nominal" else UNCALIBRATED
 
@@ -200,10 +199,15 @@ class Meter:
                 frames = self._since + n - last
                 length = frames * _UNIT + weight - self._weight
                 # a grid's period does not change by 0.7 of a frame from one cycle to the next: samples were lost
-                if self._last and abs(length - self._last) > 2867:
-                    self._lost += frames
+                good = not self._last or abs(length - abs(self._last)) < 2867
+                if not good:
+                    self._bad += 1
+                    self._bad_length += length
                     self.flags |= MISSING
-                self._last = length
+                    if not covers_ms:
+                        self._lost += frames
+                # measured against the last good one; after two bad ones (negative: one so far) the grid itself has jumped
+                self._last = length if good or self._last < 0 else -self._last
                 if not covers_ms and self._cycles >= self._group:
                     self._add(buf, a, n)
                     self._edge(buf, n, weight)
@@ -213,7 +217,7 @@ class Meter:
             else:
                 if not covers_ms:
                     self._rest += n - a + self._frames
-                self._frames = self._cycles = self._last = 0
+                self._frames = self._cycles = self._last = self._bad = self._bad_length = 0
                 self._edge(buf, n, weight)
                 self._swap(weight)
                 self._running = True
@@ -255,16 +259,19 @@ class Meter:
 
     def _close(self, w1, covers_ms):
         w0 = self._weight0
-        cycles = self._cycles
+        # what was measured counts as energy; a cycle that lacks samples says nothing about the frequency and is a missing one
+        cycles = self._cycles - self._bad
         length = self._frames * _UNIT + w1 - w0  # in 1/_UNIT frames, as all sums below
-        self.frequency_mhz = mhz = (cycles * self._rate * _UNIT + length // 2) // length
+        period = length - self._bad_length
+        self.frequency_mhz = mhz = cycles * self._rate * _UNIT // period if period > 0 else 0
         if not 44950 <= mhz <= 65050:
             self.flags |= FREQUENCY
             if not 40000 <= mhz <= 70000:  # no grid
                 self._no_voltage(covers_ms * self.rate_hz // 1000 or self._frames)
                 return
-        theta = step_angle(cycles, length, _UNIT)
+        theta = step_angle(cycles, period, _UNIT)
         self._length_all += length
+        self._period_all += period
         self._cycles_all += cycles
         self._ms += covers_ms
         if covers_ms:
@@ -286,7 +293,7 @@ class Meter:
             c = self.clamps[k]
             self._power(k, c, totals[c.phase], length, theta, w1, w0, span, per)
         self._swap(w1)
-        self._frames = self._cycles = 0
+        self._frames = self._cycles = self._bad = self._bad_length = 0
 
     def _power(self, k, c, v_total, length, theta, w1, w0, span, per):
         entry = self.calibration.currents[k]
@@ -348,7 +355,7 @@ class Meter:
         is not estimated). flags: those of the voltage and of all clamps together."""
         n = self._length_all
         rate = self._rate
-        mhz = (self._cycles_all * rate * _UNIT + n // 2) // n if n else 0
+        mhz = nearest(self._cycles_all * rate * _UNIT, self._period_all)
         hz = mhz or self._nominal * 1000
         lost = (2 * self._lost * hz + rate) // (2 * rate)
         if lost * 100 > lost + self._cycles_all + self._estimated:
