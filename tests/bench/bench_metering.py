@@ -163,7 +163,7 @@ def influences(quick=False):
     rows = []
 
     def add(name, limit, wave, truth, **more):
-        rows.append((name, limit, Case(name, wave, truth, seconds, **more)))
+        rows.append((name, limit, Case(name, wave, truth, **{"seconds": seconds, **more})))
 
     reference, truth = loads(i)
     inductive, truth_i = loads(i, 0.5)
@@ -183,7 +183,7 @@ def influences(quick=False):
     # The edges of a current fall between the samples. A grid's frequency wanders; at exactly 160 samples a cycle, without a
     # filter, they fall on the same instants for ever: the worst case, stated apart.
     f = 50.013
-    wander = {"f": f}
+    wander = {"f": f, "seconds": 20.0}
     add("phase-fired at 90°", 3.0, adc.phase_fired(i, f), truth / 2, **wander)
     add("dimmer at 45°", 3.0, adc.phase_fired(i, f, 45), U * i * fired_share(45), **wander)
     add("dimmer at 135°", 3.0, adc.phase_fired(i, f, 135), U * i * fired_share(135), **wander)
