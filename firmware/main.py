@@ -2,6 +2,7 @@
 import gc
 import json
 import sys
+import time
 
 from prosumer.errors import Halt, Reject
 
@@ -25,12 +26,11 @@ def genesis():
         return None
 
 
-def main():
+def main(hal):
     # Collect after every 4 KiB: what stays is then never allocated far above what lives already, and the free part of the
     # heap remains one piece. Without it a few dozen small objects cut 30 KiB of free heap into holes of 2 KiB.
     gc.threshold(4096)
     from prosumer.identity.keystore import KeyStore
-    hal = board.hal()
     keys = KeyStore("/seed.key", hal.unique_id())
     if not keys.exists():
         keys.create(hal.entropy)
@@ -50,7 +50,12 @@ def main():
     agent.run()
 
 
+hal = board.hal()
 try:
-    main()
+    main(hal)
 except (Halt, Reject) as e:
-    print("HALT:", e)
+    print("HALT:", e)  # going on would be wrong; a person has to look
+except Exception as e:
+    sys.print_exception(e)  # a fault nobody foresaw: begin anew from what is on flash
+    time.sleep(2)  # lets a person in with Ctrl-C
+    hal.reset()

@@ -15,6 +15,7 @@ from prosumer.ledger.headers import HeaderRing
 from prosumer.ledger.node import Node
 from prosumer.link import topics
 from prosumer.link.session import Session
+from prosumer.market.envelope import allowance, guard
 from prosumer.market.flexibility import dispatch, target_mw
 from prosumer.market.trader import Trader
 from prosumer.metering.house import House
@@ -53,6 +54,7 @@ class Agent:
         self.slot = genesis.slot_at(now)
         self.sample_ms = self._next(now, hal.window_ms)
         self.commit_ms = self._commit_due(self.slot, now)
+        self.planned = None
         self.whole_slot = False  # this slot was metered from its beginning
         self.lowest_free = gc.mem_free()
 
@@ -159,9 +161,9 @@ class Agent:
     def end_slot(self, now):
         """reading → signed reading: close the slot that just ended, tell the neighbours, learn from it."""
         ended, self.slot = self.genesis.slot_at(now) - 1, self.genesis.slot_at(now)
-        self.house.journal(now)
+        interval = self.house.close_slot()
         if ended >= 0:
-            reading = self.chain.extend(ended, self.house.totals(), self.house.uncertainty_mwh, self.house.flags,
+            reading = self.chain.extend(ended, self.house.totals(), self.house.uncertainty_mwh(interval), interval["flags"],
                                         self.house.accuracy(), self.house.calibration.hash())
             if reading:
                 self.offer(topics.READING, reading)
@@ -193,6 +195,7 @@ class Agent:
 
     def on_final(self, header):
         """A block is final: its commits are fixed, so our order can be shown; its price is news."""
+        self.planned = None
         self.trader.price_was(header.slot + 1, header.price_ucr_per_kwh)
         self.reveal(header.slot + 2)
         for reading in self.chain.unsettled(self.node.state.accounts[self.me].next_seq)[:MAX_LATE_READINGS]:
@@ -206,30 +209,50 @@ class Agent:
         bought, sold = fills.get(self.me, (0, 0))
         return bought - sold
 
+    def plan(self, slot):
+        """(slot, net energy to reach, import and export allowance) in mWh, from the final clearing and the envelope."""
+        _, fills = self.node.state.positions.get(slot, (0, {}))
+        bought, sold = fills.get(self.me, (0, 0))
+        limits = self.node.pool.limits(slot)
+        return (slot, bought - sold) + allowance(self.genesis, self.me, limits, fills)
+
     def control(self, now):
-        """Keep the house at its traded position with what it can move: battery and car."""
-        if not (self.trader.battery or self.trader.ev):
+        """Keep the house at its traded position with what it can move, and inside what the wires carry."""
+        trader, power = self.trader, self.house.power_mw
+        if not (trader.battery or trader.ev or "pv" in power):
             return
-        power = self.house.power_mw
-        battery_mw, ev_mw = power.get("battery", 0), power.get("ev", 0)
-        house_mw = power.get("grid", 0) - battery_mw - ev_mw
-        left_s = max(1, (self.genesis.start_ms(self.slot + 1) - now) // 1000)
-        target = target_mw(self.position(self.slot), self.house.energy_mwh.get("grid", 0), left_s)
-        plant = self.hal.plant()
-        must = self.trader.ev_must_mw(plant, self.slot)
-        battery, ev = dispatch(house_mw, target, self.trader.battery, plant[0], self.trader.ev if plant[2] else None,
-                               must, plant[3], max(1, self.hal.window_ms // 1000))
-        if self.trader.battery:
-            self.hal.set_power("battery", battery)
-        if self.trader.ev:
-            self.hal.set_power("ev", ev)
+        if not self.planned or self.planned[0] != self.slot:
+            self.planned = self.plan(self.slot)
+        _, position, import_mwh, export_mwh = self.planned
+        plant, period_s = self.hal.plant(), max(1, self.hal.window_ms // 1000)
+        done = self.house.energy_mwh.get("grid", 0)
+        left_s = max(period_s, (self.genesis.start_ms(self.slot + 1) - now) // 1000)
+        pv_mw = power.get("pv", 0)
+        load_mw = power.get("grid", 0) + pv_mw - power.get("battery", 0) - power.get("ev", 0)
+        ev = trader.ev if plant[2] else None
+        battery_mw, ev_mw = dispatch(load_mw - pv_mw, target_mw(position, done, left_s), trader.battery, plant[0], ev,
+                                     trader.ev_must_mw(plant, self.slot), plant[3], period_s)
+        give, take = trader.battery.limits_mw(plant[0], period_s) if trader.battery else (0, 0)
+        ev_mw, battery_mw, pv_limit_mw, shed_mw = guard(
+            target_mw(import_mwh, done, left_s), target_mw(export_mwh, -done, left_s), load_mw, pv_mw, ev_mw, battery_mw,
+            ev.power_mw if ev and plant[3] else 0, take, give)
+        if trader.battery:
+            self.hal.set_power("battery", battery_mw)
+        if trader.ev:
+            self.hal.set_power("ev", ev_mw)
+        if "pv" in power:
+            self.hal.set_power("pv", min(pv_limit_mw, 0x3FFFFFFF))
+            if pv_limit_mw < pv_mw:
+                self.count("pv-curtailed")
+        if shed_mw:
+            self.count("over-import")
 
     def tell(self, slot):
         """What a person, Home Assistant or the live view wants to see, once a slot."""
         account = self.node.state.accounts[self.me]
         totals = self.house.totals()
         self.publish_human("state", json.dumps({
-            "slot": slot, "power_mw": self.house.power_mw, "voltage_mv": self.house.voltage_mv,
+            "slot": slot, "power_mw": self.house.power_mw, "voltage_mv": self.house.meter.voltage_mv,
             "import_mwh": totals[0], "export_mwh": totals[1], "generation_mwh": totals[2],
             "balance_ucr": account.balance_ucr, "green_mwh": account.green_mwh, "position_mwh": self.position(self.slot),
             "final_slot": self.node.final.slot, "final_hash": self.node.final_hash.hex(), "counts": self.counts,

@@ -22,6 +22,7 @@ from prosumer.codec import SIGNATURE_BYTES, Cursor, Record, list_pieces, sha256
 from prosumer.errors import Reject
 
 MAX_MEMBERS = 64
+ROLE_GENERATES = 1  # a member's role in the genesis: only these mint green coins and may export beyond their trades
 MAX_STEPS = 8
 MAX_LATE_READINGS = 4  # a member catches up with at most this many readings in one block
 DUMMY = bytes(32)
@@ -31,8 +32,8 @@ FINALIZE = 1  # the iteration's block is seen notarized and its timer had not fi
 
 # Reading.flags: the meter's own (metering.meter), and what only the chain of readings knows
 FLAG_GAP = 256  # the meter was off before this interval: registers continue, nothing is estimated
-# A reading with one of these follows the missing-reading rule: clipped, no voltage, reversed, frequency, clamp
-FAULTS = 2 | 4 | 16 | 32 | 64
+# A reading with one of these follows the missing-reading rule: clipped, no voltage, reversed, frequency, clamp, cycles missing
+FAULTS = 2 | 4 | 16 | 32 | 64 | 128
 
 
 class Reading(Record):

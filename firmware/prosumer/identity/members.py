@@ -18,7 +18,6 @@ _NUMBERS = ("start_s", "slot_s", "delta_ms", "retail_ucr_per_kwh", "feed_in_ucr_
             "max_price_ucr_per_kwh", "local_fee_ucr_per_kwh", "loss_per_mille", "penalty_ucr",
             "import_limit_mwh", "export_limit_mwh")
 TAG = b"prosumer/genesis/v1\0"
-ROLE_GENERATES = 1  # only these members mint green coins
 
 
 class Genesis:

@@ -4,11 +4,10 @@
 block is not valid. It does no I/O; signatures are checked through `verified(record)`, which raises Reject.
 """
 from prosumer.errors import Reject
-from prosumer.identity.members import ROLE_GENERATES
 from prosumer.ledger import salted
 from prosumer.ledger.pool import check_order, fault
 from prosumer.market import clearing, settlement
-from prosumer.records import Body, Header
+from prosumer.records import ROLE_GENERATES, Body, Header
 
 _CORRECTION_S = 86400  # a reading may come this late; then its slots are settled by rule
 

@@ -76,6 +76,13 @@ class Pool:
             raise Reject("wrong-slot")
         self.envelope = envelope
 
+    def limits(self, slot):
+        """(import_limit_mwh, export_limit_mwh) of the feeder in a slot: the envelope's, else the genesis' safe default."""
+        e = self.envelope
+        if e and e.first_slot <= slot <= e.last_slot:
+            return e.import_limit_mwh, e.export_limit_mwh
+        return self.genesis.import_limit_mwh, self.genesis.export_limit_mwh
+
     def readings_for(self, member, account, slot):
         """The unbroken run of readings that continues the account, at most up to `slot`."""
         out, seq, head = [], account.next_seq, account.head

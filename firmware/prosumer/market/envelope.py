@@ -4,6 +4,25 @@ One pure decision a tick, from what is measured now to what each device may do, 
 and is in force within the tick. Cuts come in the order that hurts least: the car waits, the battery helps, and only then
 generation is limited or loads are shed. Powers are mW; devices are positive when they take.
 """
+from prosumer.records import ROLE_GENERATES
+
+
+def allowance(genesis, member, limits_mwh, fills):
+    """(import_mwh, export_mwh) that a member may use of a slot: what it traded, and its share of what the clearing left free.
+
+    `limits_mwh`: the feeder's (import, export); `fills`: {member: (bought, sold)} of the slot. Free capacity is shared by fuse:
+    of import among all, of export among those who generate. All allowances together never exceed what the wires carry.
+    """
+    net = sum([bought - sold for bought, sold in fills.values()])
+    bought, sold = fills.get(member, (0, 0))
+    fuses = exporting = 0
+    for _, roles, fuse_a, _ in genesis.members:
+        fuses += fuse_a
+        exporting += fuse_a if roles & ROLE_GENERATES else 0
+    _, roles, fuse_a, _ = genesis.members[member]
+    import_mwh = bought + max(0, limits_mwh[0] - max(0, net)) * fuse_a // fuses
+    export_mwh = sold + (max(0, limits_mwh[1] - max(0, -net)) * fuse_a // exporting if roles & ROLE_GENERATES else 0)
+    return import_mwh, export_mwh
 
 
 def guard(import_limit_mw, export_limit_mw, load_mw, pv_mw, ev_mw, battery_mw,

@@ -146,8 +146,8 @@ class Ev:
     def steps(self, need_mwh, slots_left, slot_s, retail, feed_in, prices=()):
         """Steps for a slot; `slots_left` counts the slots to the deadline with this one, `prices` are of those after it.
 
-        The first step is what must be charged now (worth retail), the second what may: worth what the slots that would
-        be needed later cost, raised to retail as the slack goes.
+        Worth what the slots that would be needed later cost, raised towards retail as the slack goes; at retail, and then
+        it must be charged (`must_mw`), when later slots no longer suffice or are not cheaper.
         """
         most = self.power_mw * slot_s // _HOUR_S
         if need_mwh <= 0 or slots_left <= 0:
@@ -157,10 +157,9 @@ class Ev:
         slots = -(-need_mwh // most)
         if slots > later:       # (almost) no choice left, or no price known
             return [(retail, want, 0)]
-        must = max(0, need_mwh - later * most)
         value = _nth(prices[:later], slots)
         value = _clip(value + (retail - value) * slots // (later + 1) // 2, feed_in, retail)
-        return [(retail, must, 0), (value, want - must, 0)]
+        return [(value, want, 0)]
 
     def setpoint(self, surplus_mw, must_mw, need_mwh, period_s=60):
         """Power for the next period: what must be, and beyond it only surplus over the house's target."""

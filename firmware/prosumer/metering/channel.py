@@ -41,6 +41,10 @@ class Channel:
         self.imported = self.exported = self.reactive = 0  # nW*ms
         self.squares = self.variance = self.groups = self.p_sum = self.p_squares = self.p_most = self.flags = 0
 
+    def so_far(self):
+        """(import, export) of the open interval in whole mWh: what a journal may count before the interval is closed."""
+        return (self.kept_import + self.imported) // NWMS_PER_MWH, (self.kept_export + self.exported) // NWMS_PER_MWH
+
     def sum(self, word, w1, w0):
         """Sum of products whose low word is `word`, in 1/_UNIT, with the shares of the two border samples."""
         s, e, f = self.sums, self.edge, self.edge0

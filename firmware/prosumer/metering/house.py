@@ -24,7 +24,7 @@ class House:
             names += [name + "+", name + "-"]
         self.registers = EnergyRegisters(folder + "registers", names)
         self.calibration = calibration
-        self._journal_ms, self._fresh = 0, False
+        self._journal_ms = 0
         self.power_mw = {}  # role → newest mean power, signed as in meter
         self.open_slot()
 
@@ -34,37 +34,41 @@ class House:
 
     def open_slot(self):
         self.energy_mwh = {}  # role → net energy of this slot, positive as the role's sign
-        self.uncertainty_mwh = self.flags = 0
+        self._counted = [(0, 0) for _ in self.roles]  # what of the open interval is in the registers
 
     def sample(self, now_ms):
         """One buffer; true when a journal period ended with it and the registers are on flash."""
         frames, covers_ms = self.hal.read_window(self.buffer)
         if frames:
             self.meter.window(self.buffer, frames, covers_ms)
-            self._fresh = True
         if now_ms - self._journal_ms < _JOURNAL_MS:
             return False
-        self.journal(now_ms)
+        self._journal_ms = now_ms
+        for i, (name, role) in enumerate(self.roles):
+            self.power_mw[role] = self.meter.power_mw(role)
+            self._count(i, *self.meter.clamps[i].so_far())
+        self.registers.journal()
         return True
 
-    def journal(self, now_ms):
-        if not self._fresh:
-            return  # nothing was sampled since
-        self._journal_ms, self._fresh = now_ms, False
-        interval = self.meter.close_interval()
-        for name, role in self.roles:
-            c = interval["channels"][name]
-            self.registers.add(name + "+", c["import_mwh"])
-            self.registers.add(name + "-", c["export_mwh"])
-            self.power_mw[role] = c["active_power_mw"]
-            self.energy_mwh[role] = self.energy_mwh.get(role, 0) + c["import_mwh"] - c["export_mwh"]
-            if role == "grid":
-                self.uncertainty_mwh += c["uncertainty_mwh"]
-                self.voltage_mv, self.frequency_mhz = interval["voltage_mv"], interval["frequency_mhz"]
-        self.flags |= interval["flags"]
-        self.registers.journal()
+    def _count(self, i, imported, exported):
+        name, role = self.roles[i]
+        more = imported - self._counted[i][0], exported - self._counted[i][1]
+        self._counted[i] = (imported, exported)
+        self.registers.add(name + "+", more[0])
+        self.registers.add(name + "-", more[1])
+        self.energy_mwh[role] = self.energy_mwh.get(role, 0) + more[0] - more[1]
 
-    voltage_mv = frequency_mhz = 0
+    def close_slot(self):
+        """The slot's interval as meter.close_interval gives it; all of it is in the registers and on flash."""
+        interval = self.meter.close_interval()
+        for i, (name, role) in enumerate(self.roles):
+            c = interval["channels"][name]
+            self._count(i, c["import_mwh"], c["export_mwh"])
+        self.registers.journal()
+        return interval
+
+    def uncertainty_mwh(self, interval):
+        return sum([interval["channels"][name]["uncertainty_mwh"] for name, role in self.roles if role == "grid"])
 
     def totals(self):
         """(import, export, generation) mWh since the meter was made: the grid clamps and the PV clamps, as journalled."""

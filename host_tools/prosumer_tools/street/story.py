@@ -133,13 +133,18 @@ def run_data(folder, story, street, profiles, result=None, battery_start=None, s
             if code not in _EVENTS:
                 rejects[code] = rejects.get(code, 0) + n
     return RunData(facts["street"], facts["slot_minutes"], story.genesis.retail, story.genesis.feed_in, story.genesis.local_fee, homes, slots,
-                   story.walk(samples), Verdict(result.ok, result.counts, result.faults) if result else None,
+                   story.walk(samples), Verdict(result.ok, _checks(result.counts), result.faults) if result else None,
                    Counters(facts["messages"], rejects, facts["message_bytes"]), facts["played_s"], facts["note"],
                    [("genesis.bin", "the signed genesis: members, tariff, limits"), ("records/", "every final block with its certificate, and each meter's own headers"),
                     ("run.json", "facts of the run: devices, messages, heap")])
 
 
-_EVENTS = ("timeout", "caught-up", "flood", "old-tip", "old-voted")  # counted by the meters, but nothing was refused
+def _checks(counts):
+    """What was looked at, not what was traded: the page adds these up."""
+    return {k: n for k, n in counts.items() if k in ("blocks", "signatures", "certificates", "readings", "commits", "orders", "settlements", "ring_headers")}
+
+
+_EVENTS = ("pv-curtailed", "over-import", "timeout", "caught-up", "flood", "old-tip", "old-voted")  # counted by the meters, but nothing was refused
 
 
 def utility_bill(slots, tariff):

@@ -173,7 +173,7 @@ class _Walk(Files):
         wrong = self._records(where, block)
         root = salted_root(block.salt, b"b", block.leaves())
         if root != h.body_root and not wrong and genuine == digest:
-            self.fault(where, "body: its records do not have the root that the header states (salt, or a record put in, left out or changed)")
+            self.fault(where, "body: its records have another root than the header states (salt changed, or a record put in or left out)")
         self._book(where, block, genuine == digest, before, wrong)
         self.previous, self.linked = genuine, True
         self.last = slot, h.iteration if genuine == digest else self.last[1] + 1
@@ -200,7 +200,8 @@ class _Walk(Files):
             self.fault(where, f"is of kind {c.kind}, not a proof of finality")
         if good < len(c.signatures) and (proven or c.header_hash == digest):
             bad = [m for m, s in c.signatures.items() if m < g.n and not self.keys[m].signed(message, s)]
-            self.fault(where, "signature does not match: " + (", ".join(self.who(m) for m in bad) if len(bad) < g.n else "none of them does"))
+            named = ", ".join(self.who(m) for m in bad) if len(bad) < len(c.signatures) else "none of them does"
+            self.fault(where, "signature does not match: " + named)
         if len(c.signatures) < g.quorum:
             self.fault(where, f"{len(c.signatures)} signatures, {g.quorum} are needed")
         if c.header_hash != digest:
@@ -226,7 +227,8 @@ class _Walk(Files):
         if h.slot != slot:
             self.fault(where, f"slot {h.slot} in a file of slot {slot}")
         if h.proposer != h.iteration % g.n:
-            self.fault(where, f"proposed by {self.who(h.proposer)} in iteration {h.iteration}, the turn of {self.who(h.iteration % g.n)}")
+            turn = self.who(h.iteration % g.n)
+            self.fault(where, f"proposed by {self.who(h.proposer)} in iteration {h.iteration}, the turn of {turn}")
         elif not signed:
             self.fault(where, f"the proposer's signature does not match: {self.who(h.proposer)}")
         if not self.linked:
@@ -265,7 +267,9 @@ class _Walk(Files):
             return "the operator's envelope"
         what = type(record).__name__.lower()
         name = self.names.get(record.member)
-        return f"{what} of {name} (member {record.member}, slot {record.slot})" if name else f"{what} of member {record.member} (slot {record.slot})"
+        if name:
+            return f"{what} of {name} (member {record.member}, slot {record.slot})"
+        return f"{what} of member {record.member} (slot {record.slot})"
 
     def _records(self, where, block):
         """Signatures of the body, and seals of its orders; ids of the records that are wrong."""
@@ -288,7 +292,8 @@ class _Walk(Files):
             if sealed and sealed != o.hash(g.feeder_id):
                 self.fault(f"{where}: {self._name(o)}", "is not the one that its commit sealed")
                 wrong.add(id(o))
-        self.sealed = {(c.slot, c.member): c.digest for c in block.commits if c.member not in unsure} | {k: d for k, d in self.sealed.items() if k[0] > block.slot + 1}
+        self.sealed = {k: d for k, d in self.sealed.items() if k[0] > block.slot + 1}
+        self.sealed.update({(c.slot, c.member): c.digest for c in block.commits if c.member not in unsure})
         return wrong
 
     sealed = {}  # (slot, member) → digest, of the commits seen so far

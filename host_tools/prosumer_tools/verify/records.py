@@ -18,6 +18,7 @@ GENESIS_TAG = b"prosumer/genesis/v1\0"
 PRICE_CEILING = 0x3FFFFFFF
 HEADER_SIZE = 146
 FINALIZE = 1
+FAULTS = 0b11110110  # flags of a reading that settles nothing: clipped, no voltage, reversed, frequency, clamp, cycles missing
 
 
 class Malformed(ValueError):
@@ -158,8 +159,7 @@ class Reading(Signed):
 
     @property
     def faulty(self):
-        """Clipped, no voltage, reversed, frequency or clamp: bits 1, 2, 4, 5, 6."""
-        return bool(self.flags & 0b11110110)
+        return bool(self.flags & FAULTS)
 
 
 @dataclass
