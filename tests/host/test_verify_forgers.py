@@ -27,7 +27,7 @@ def test_a_price_changed_and_hashed_again_without_keys(run):
 
 @pytest.mark.parametrize("field, text", [
     ("price_ucr_per_kwh", "but the orders clear at"), ("volume_mwh", "mWh, but the orders clear"), ("state_root", "state root is not"),
-    ("accumulator", "accumulator is not"), ("previous", "previous hash is not that of block 4"), ("body_root", "do not have the root"),
+    ("accumulator", "accumulator is not"), ("previous", "previous hash is not that of block 4"), ("body_root", "have another root"),
     ("iteration", "the turn of"), ("proposer", "the turn of")])
 def test_a_header_that_a_quorum_signed_falsely(run, field, text):
     forger = Forger(run)

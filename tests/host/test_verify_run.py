@@ -87,7 +87,7 @@ def fields_of_block(data):
         add(f"changed: {name}", size)
     add("the proposer's signature does not match", 64)
     add("body", 1)
-    add("body: its records do not have the root", 16)
+    add("body: its records have another root", 16)
     count = data[at]
     add(": ", 1)
     for _ in range(count):
