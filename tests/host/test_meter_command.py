@@ -60,6 +60,15 @@ def test_quantities_and_energy_of_whole_seconds(tmp_path, capsys):
     assert total == pytest.approx(VRMS * ARMS * 0.5 * 3 / 3.6, rel=1e-4, abs=1)
 
 
+def test_skew_per_current_or_per_channel(tmp_path, capsys):
+    w = table(tmp_path / "w.csv", [wave(26000, late_us=20), wave(20000, lag=1, late_us=120), wave(20000, lag=1, late_us=-30)])
+    powers = []
+    for skew in ("100,-50", "20,120,-30", "0,100,-50"):
+        code, (r,), _ = run(capsys, w, "--rate", RATE, "--v-scale", V, "--i-scale", A, f"--skew-us={skew}")
+        powers += [c["active_power_mw"] for c in r["channels"]]
+    assert powers == pytest.approx([VRMS * ARMS * math.cos(1) * 1000] * 6, rel=2e-4)
+
+
 @pytest.mark.parametrize("f", [45.0, 49.87, 50.2, 60.0, 65.0])
 def test_frequency_and_elapsed_cycles(tmp_path, capsys, f):
     w = table(tmp_path / "w.csv", [wave(26000, f, 0.7, 2), wave(20000, f, 0.7, 2)])

@@ -5,7 +5,7 @@ In:  CSV with a header line. Raw counts per channel, one row per sampling instan
      zero (0 … 2^bits-1, with the zero in the middle); the offset does not matter.
 Out: one JSON object per line and interval, see README; quantities of whole mains cycles. What is not part of a whole cycle at the
      start and the end of the file counts as missing, and its energy is not estimated. An interval ends with the last cycle in it.
-Skew: how much later than the voltage the current is sampled, in microseconds.
+Skew: how much later than the voltage the current is sampled, in microseconds (or one time for each channel, voltages first).
 A file that is not such a table: one line on standard error that names line and column, exit code 2.
 """
 import array
@@ -280,7 +280,9 @@ def measure(args):
             job["calibration"] = json.loads(Path(args.calibration).read_text())
         except ValueError as e:
             raise BadTable(f"{args.calibration}: {e}") from None
-    skew = scales(args.skew_us, clamps, "--skew-us")
+    skew = scales(args.skew_us, len(names) if args.skew_us and args.skew_us.count(",") == len(names) - 1 else clamps, "--skew-us")
+    if skew and len(skew) == len(names):
+        skew = [s - skew[k % phases] for k, s in enumerate(skew[phases:])]
     job["skew_ns"] = [round(1000 * s) for s in skew] if skew else []
     # a board says itself where its converter ends
     job["clip"] = [] if job["board"] else list(clips)
