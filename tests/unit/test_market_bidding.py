@@ -73,7 +73,9 @@ def test_charges_of_the_street_are_left_out_of_buy_limits_and_kept_above_by_sell
     buy, sell = make_order(RETAIL, FEED_IN, 50_000, 40_000, (), BIG, 0, 20_000)
     for price, _ in buy:
         assert price == RETAIL or price <= RETAIL - 20_000 - CAUTION
-    buy, sell = make_order(RETAIL, FEED_IN, -50_000, 40_000, (), 0, BIG, 20_000)
+    buy, _ = make_order(RETAIL, FEED_IN, 100_000, 0, [(150_000, 50_000, 0)], BIG, 0, 20_000)
+    assert buy == ((RETAIL, 100_000), (150_000 - CAUTION - 20_000, 50_000))
+    _, sell = make_order(RETAIL, FEED_IN, -50_000, 40_000, (), 0, BIG, 20_000)
     assert sell and sell[-1][0] <= RETAIL - 20_000
 
 
@@ -98,6 +100,7 @@ def test_free_feed_in_makes_no_step_without_a_price():
     buy, sell = make_order(RETAIL, 0, -50_000, 20_000, (), BIG, BIG)
     check_curve(buy, sell, tariff)
     assert sell[0][0] >= 1
+    assert make_order(RETAIL, 0, 0, 0, [(RETAIL // 32, 50_000, 0)], BIG, 0) == ((), ())
 
 
 def test_one_price_for_both_directions_leaves_nothing_to_gain_and_no_broken_order():

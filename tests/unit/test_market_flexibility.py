@@ -117,9 +117,10 @@ def test_car_charges_at_once_when_no_hour_is_cheaper():
 def test_car_waits_for_cheap_slots_and_grows_urgent():
     prices = [220_000] * 10 + [80_000] * 10 + [220_000] * 9
     calm = Ev(7_400_000).steps(4 * KWH, 30, SLOT_S, RETAIL, FEED_IN, prices)
-    assert calm[0][1] == 0 and calm[1][1] == 1_850_000 and 80_000 <= calm[1][0] < 110_000
+    assert len(calm) == 1 and calm[0][1] == 1_850_000 and 80_000 <= calm[0][0] < 110_000
+    assert must_mw(calm, RETAIL, SLOT_S) == 0
     busy = Ev(7_400_000).steps(16 * KWH, 30, SLOT_S, RETAIL, FEED_IN, prices)
-    assert busy[1][0] > calm[1][0]
+    assert RETAIL > busy[0][0] > calm[0][0]
     late = Ev(7_400_000).steps(3 * KWH, 2, SLOT_S, RETAIL, FEED_IN, prices)
     assert late == [(RETAIL, 1_850_000, 0)]
     some = Ev(7_400_000).steps(3_800_000, 3, SLOT_S, RETAIL, FEED_IN, [80_000] * 2)

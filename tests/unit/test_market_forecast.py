@@ -76,6 +76,15 @@ def test_learns_the_shape_of_the_day():
     assert later * 4 < first, (first, later)
 
 
+def test_a_day_with_guests_lifts_the_profile():
+    f = Forecast(DAY)
+    walk(f, 0, 3 * DAY)
+    for slot in range(3 * DAY + 72, 3 * DAY + 78):
+        f.observe(slot, load_at(slot) + 200_000, 0)
+    usual, guests = load_at(82), f.predict(3 * DAY + 82)[0]
+    assert usual + 50_000 < guests < usual + 200_000, guests
+
+
 def test_weather_forecast_sees_a_cloud_coming():
     def cloud(slot):
         return 30 if slot % 8 < 4 and slot >= 2 * DAY else 100

@@ -3,7 +3,7 @@
 Power and energy are mW and mWh at the house's terminals, positive when the device takes; stored energy is mWh inside. Values
 are ucr/kWh. For the order each device gives *steps* `(value, take_mwh, give_mwh)` that bidding.make_order folds into the
 house's curve; within the slot each follows one rule: keep the house at the position it traded, within its own limits. With
-nothing traded that position is zero and the rule is plain greedy self-consumption, so the market only ever adds to it.
+nothing traded that position is zero and the rule is plain greedy self-consumption: what a house has without the market.
 """
 from micropython import const
 
