@@ -273,7 +273,6 @@ def measure(args):
             raise BadTable("a scale of 0 measures nothing")
         job["calibration"] = from_scales([v * 2 ** s for v, s in zip(volts, shifts)],
                                          [a * 2 ** s for a, s in zip(amps, shifts[phases:])], columns[phases:])
-        # phase: the clamps are taken round the phases in order
         job["channels"] = [[n, "voltage"] for n in names[:phases]] + [[n, "load", k % phases] for k, n in enumerate(names[phases:])]
     if args.calibration:
         try:
@@ -330,13 +329,9 @@ def from_scales(volts, amps, columns):
 def stops(frames, gaps, interval):
     """What happens at which frame: ("run", frame) before a gap, ("lost", frames), ("close", frame) at the end of an interval."""
     out = []
-    closes = []  # frames, lost ones included
-    if interval:
-        # boundaries lie in real time: lost frames pass too
-        k = 1
-        while round(k * interval) < frames + sum(n for _, n in gaps):
-            closes.append(round(k * interval))
-            k += 1
+    closes = []  # frames, lost ones included: time passes for them too
+    while interval and round((len(closes) + 1) * interval) < frames + sum(n for _, n in gaps):
+        closes.append(round((len(closes) + 1) * interval))
     gone = 0
     for frame, lost in gaps + [(frames, 0)]:
         while closes and closes[0] - gone < frame:
