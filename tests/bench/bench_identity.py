@@ -6,7 +6,8 @@ The same file is the device's half: MicroPython runs it with the name of a part.
 turn; a figure is the median over the rounds. A busy machine interrupts the long operations most, which flatters the short
 ones: then the quickest round of each is the fair figure, and its ratio stands beside that of the medians. Three runs:
 
-    speed    -X heapsize=256K, the emulated device's heap, otherwise empty
+    speed    -X heapsize=256K, the emulated device's heap, otherwise empty; the firmware as .mpy, as on a device (the same code
+             compiled from source is a tenth quicker: .mpy keeps one processor register for its names)
     full     the same with 64 KiB of it free and gc.threshold(16384), as under the running agent
     churn    with the collector off: bytes an operation leaves behind
 
@@ -198,8 +199,8 @@ def on_device(part, rounds, folder):
     print(json.dumps(result))
 
 
-# Xtensa instructions for each limb product, row, limb carried, limb of a sum, limb unpacked, operation and step.
-_PRODUCT, _ROW, _CARRY, _SUM, _UNPACK, _OPERATION, _STEP = 11, 30, 81, 63, 86, 240, 120
+# Xtensa instructions for each limb product, row, limb carried, limb of a sum, limb unpacked, operation, step; limb of a round of SHA-512.
+_PRODUCT, _ROW, _CARRY, _SUM, _UNPACK, _OPERATION, _STEP, _HASH = 9, 29, 59, 52, 83, 120, 120, 543
 _LIMBS = 20
 
 
@@ -207,16 +208,16 @@ def estimate(doubles, rows, roots, blocks):
     """(low, high) milliseconds on an ESP32 at 240 MHz: derived by counting, not measured, and uncertain by a factor of two.
 
     The machine is straight viper code, so its instructions were counted in what mpy-cross makes of it for xtensawin, by the
-    bytes that one more line or loop adds, at 2.64 bytes an instruction: 11 for each of the 20 * 20 limb products, 30 around
-    each row, 81 for each limb carried, 63 for each limb of a sum. SHA-512 likewise: 290 for each of 4 limbs of 80 rounds. Low
-    takes 1.2 cycles an instruction (all in cache), high 2.0 (cache misses, a busy bus). The bytecode and big integers around
-    them take 0.1 ms on the Unix port; an ESP32 is taken to be 25 to 50 times slower there. Flash reads are left out.
+    bytes that one more line or loop adds, at 2.64 bytes an instruction: 9 for each of the 20 * 20 limb products, 29 around
+    each row, 59 for each limb carried, 52 for each limb of a sum, 543 for each of 4 limbs in 80 rounds of SHA-512. Low takes
+    1.2 cycles an instruction (all in cache), high 2.0 (cache misses, a busy bus). The bytecode and big integers around them
+    take 0.1 ms on the Unix port; an ESP32 is taken to be 25 to 50 times slower there. Flash reads are left out.
     """
     product = _LIMBS * (_LIMBS * _PRODUCT + _ROW + _CARRY) + _OPERATION
-    addition = _LIMBS * _SUM + _OPERATION // 2
+    addition = _LIMBS * _SUM + _OPERATION
     instructions = doubles * (7 * product + 6 * addition + _STEP)
     instructions += rows * (7 * product + 7 * addition + 3 * _LIMBS * _UNPACK + _STEP)
-    instructions += roots * 266 * product + blocks * 80 * 4 * 290
+    instructions += roots * 266 * product + blocks * 80 * 4 * _HASH
     return instructions * 1.2 / 240e3 + 0.1 * 25, instructions * 2.0 / 240e3 + 0.1 * 50
 
 

@@ -126,7 +126,7 @@ def test_curve_arithmetic_on_32_bits():
     words, code, out = Pointer32(0, start), Pointer(8192, module["_code"]), Pointer(40000)
 
     def run(steps, first, second=b""):
-        execute(words, words, Int(0), code, Pointer(16384, steps), Int(len(steps)), Pointer(20000, first), Pointer(30000, second))
+        execute(words, Int(0), words, code, Pointer(16384, steps), Int(len(steps)), Pointer(20000, first), Pointer(30000, second))
         store(words, out)
         return [int.from_bytes(MEMORY[at : at + 32], "little") for at in range(40000, 40128, 32)]
 
