@@ -6,7 +6,8 @@ finalize  finalizes an iteration after having voted its dummy
 amnesia   forgets at a restart what it voted
 late      votes for a block after its own dummy vote. This one is safe (the paper allows it): a control, nothing must be found
 """
-from prosumer.ledger.simplex import Simplex, faults
+from prosumer.ledger.simplex import Simplex
+from prosumer.ledger.tally import faults
 
 
 class Quorum(Simplex):

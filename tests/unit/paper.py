@@ -25,6 +25,7 @@ RETAIL, FEED_IN = 250000, 80000
 DELAY_MS = 40
 COMMIT_BEFORE_MS = 15000
 _BLOCK = 512
+gc.threshold(150000)  # long messages need room in one piece
 
 
 class Disk:

@@ -219,6 +219,40 @@ def test_a_long_standstill_ends_with_every_reading_settled():
     assert [a.import_mwh for a in state.accounts] == [m.house.totals[0] for m in s.meters]
 
 
+def test_readings_that_are_lost_do_not_stop_a_member_for_ever():
+    """More void slots than a meter keeps readings of: the lost ones are settled as a gap, by the registers."""
+    s = street(4)
+    s.run(3)
+    s.lost = lambda *_: True
+    s.run(13)
+    s.lost = lambda *_: False
+    for m in s.meters:
+        m.reconnect()
+    s.run(6)
+    state = check_same_state(s)
+    assert [a.next_slot for a in state.accounts] == [21] * 4
+    assert [a.import_mwh for a in state.accounts] == [m.house.totals[0] for m in s.meters]
+
+
+def test_readings_kept_back_cannot_be_left_out_while_others_hold_them():
+    """A proposer takes a later reading although the four before it are there: the others refuse."""
+    s = street(4)
+    s.run(3)
+    s.lost = lambda sender, to, kind, payload: 2 in (sender, to)
+    s.run(5)
+    s.lost = lambda *_: False
+    s.meters[2].reconnect()
+    s.play(s.now + 5000)
+    node = s.meters[leader(s.meters[0].node.simplex.iteration, 4)].node
+    assert [r.seq for r in node.pool.readings[2]][:4] == [2, 3, 4, 5]
+    node.pool.readings[2] = [s.meters[2].chain.readings[-1]]
+    assert node.pool.readings[2][0].seq == 6
+    s.run(1)
+    assert counted(s, "record-left-out") >= 2
+    assert final_by(s, 8) == [0, 1, 2, 3]
+    check_same_state(s)
+
+
 def test_a_restart_at_any_moment_loses_nothing():
     s = street(4)
     s.run(2)

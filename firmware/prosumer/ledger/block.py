@@ -7,7 +7,7 @@ from prosumer.errors import Reject
 from prosumer.ledger import salted
 from prosumer.ledger.pool import check_order, fault
 from prosumer.market import clearing, settlement
-from prosumer.records import ROLE_GENERATES, Body, Header
+from prosumer.records import MAX_LATE_READINGS, ROLE_GENERATES, Body, Header
 
 _CORRECTION_S = 86400  # a reading may come this late; then its slots are settled by rule
 
@@ -20,8 +20,8 @@ def limits(genesis, body, slot):
     return genesis.import_limit_mwh, genesis.export_limit_mwh
 
 
-def build(genesis, state, slot, pool, salt):
-    """Everything the pool has for block `slot`, in canonical order. `salt`: 16 random bytes."""
+def build(genesis, state, slot, pool, salt, skip=True):
+    """Everything the pool has for block `slot`, in canonical order. `salt`: 16 random bytes; `skip`: see readings_for."""
     e = pool.envelope
     commits = pool.commits.get(slot + 2, {})
     agreed = state.commits.get(slot + 1, {})
@@ -30,12 +30,12 @@ def build(genesis, state, slot, pool, salt):
     return Body(salt, [e] if e and e.first_slot <= slot + 1 <= e.last_slot else [],
                 [commits[m] for m in sorted(commits)],
                 [orders[m] for m in sorted(orders) if agreed.get(m) == orders[m].digest(feeder)],
-                [r for m in range(genesis.n) for r in pool.readings_for(m, state.accounts[m], slot - 1)])
+                [r for m in range(genesis.n) for r in pool.readings_for(m, state.accounts[m], slot - 1, skip)])
 
 
 def omitted(genesis, state, slot, pool, body):
     """(kind, record) the proposer left out although it was here in good time; None if nothing is missing."""
-    have = build(genesis, state, slot, pool, b"")
+    have = build(genesis, state, slot, pool, b"", False)
     for key, mine, theirs in (("o", have.orders, body.orders), ("r", have.readings, body.readings),
                               ("c", have.commits, body.commits)):
         there = [(r.member, r.slot) for r in theirs]
@@ -110,8 +110,8 @@ def _settle(genesis, state, slot, readings, verified):
         if r.member >= genesis.n:
             raise Reject("not-a-member")
         a = state.accounts[r.member]
-        if r.seq != a.next_seq or r.previous != a.head:
-            raise Reject("broken-chain")
+        if (r.seq != a.next_seq or r.previous != a.head) and r.seq < a.next_seq + MAX_LATE_READINGS:
+            raise Reject("broken-chain")  # else those between are lost: a meter keeps its last few, and the registers count on
         if not a.next_slot <= r.slot <= slot - 1:
             raise Reject("wrong-slot")
         verified(r)

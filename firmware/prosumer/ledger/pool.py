@@ -53,6 +53,7 @@ class Pool:
         """`account`: the member's agreed account; older than its last settled reading is a replay."""
         if reading.slot >= self.genesis.slot_at(now_ms):
             raise Reject("wrong-slot")
+        far = account.next_seq + MAX_LATE_READINGS
         if reading.seq < account.next_seq:
             raise Reject("replayed")
         waiting = self.readings[reading.member] if reading.member < self.genesis.n else ()
@@ -61,12 +62,12 @@ class Pool:
                 if r.hash(self.genesis.feeder_id) != reading.hash(self.genesis.feeder_id):
                     raise Reject("two-readings")
                 return False
-        if len(waiting) >= MAX_LATE_READINGS and reading.seq > waiting[-1].seq:
+        if reading.seq >= far and [r for r in waiting if far <= r.seq < reading.seq]:
             raise Reject("too-many")  # the oldest must be settled first; its sender keeps the others
         self.members.check_record(reading)
-        waiting.append(reading)
+        waiting = [r for r in waiting if r.seq < far or reading.seq < far] + [reading]
         waiting.sort(key=lambda r: r.seq)
-        del waiting[MAX_LATE_READINGS:]
+        self.readings[reading.member] = waiting
         self._note("r", reading, now_ms)
         return True
 
@@ -83,11 +84,15 @@ class Pool:
             return e.import_limit_mwh, e.export_limit_mwh
         return self.genesis.import_limit_mwh, self.genesis.export_limit_mwh
 
-    def readings_for(self, member, account, slot):
-        """The unbroken run of readings that continues the account, at most up to `slot`."""
+    def readings_for(self, member, account, slot, skip):
+        """The unbroken run of readings that continues the account, at most up to `slot`.
+
+        `skip`: if there is none, one that may leave out what is lost (block.execute says from where on).
+        """
         out, seq, head = [], account.next_seq, account.head
         for r in self.readings[member]:
-            if r.seq == seq and r.previous == head and r.slot <= slot and len(out) < MAX_LATE_READINGS:
+            follows = r.seq == seq and r.previous == head or skip and not out and r.seq >= seq + MAX_LATE_READINGS
+            if follows and r.slot <= slot and len(out) < MAX_LATE_READINGS:
                 out.append(r)
                 seq, head = seq + 1, r.hash(self.genesis.feeder_id)
         return out

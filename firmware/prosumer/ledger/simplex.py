@@ -45,8 +45,7 @@ import struct
 
 from micropython import const
 from prosumer.errors import Reject
-
-DUMMY = bytes(32)
+from prosumer.ledger.tally import DUMMY, Round, count, leader, quorum
 
 _BEHIND = const(4)  # iterations whose votes are kept behind the current one: late votes still prove equivocation, finality
 _AHEAD = const(4)  # and before it: neighbours that are faster
@@ -61,41 +60,6 @@ _LAST_VOTED = const(16)
 _LAST_DUMMIED = const(32)
 _HEAD = ">BIBI"  # version, iteration, flags, dummies
 _POINT = ">I32s"  # iteration, hash
-
-
-def faults(n):
-    """How many of n voters may lie."""
-    return (n - 1) // 3
-
-
-def quorum(n):
-    """Votes that make a certificate among n voters; 2f+1 would be right for n = 3f+1 alone."""
-    return n - faults(n)
-
-
-def leader(h, n):
-    return h % n
-
-
-def count(bitmap):
-    """Members in a bitmap."""
-    c = 0
-    while bitmap:
-        bitmap &= bitmap - 1
-        c += 1
-    return c
-
-
-class _Round:
-    """What was heard in one iteration."""
-
-    def __init__(self):
-        self.proposal = None  # (hash, parent_h, parent_hash), the first one
-        self.votes = {}  # block hash: bitmap of members
-        self.dummies = 0
-        self.finals = {}  # block hash: bitmap of members
-        self.liars = 0
-        self.dummy_known = False  # by quorum or by an adopted certificate
 
 
 class Simplex:
@@ -126,13 +90,9 @@ class Simplex:
 
     def votable(self, h, parent_h, parent_hash):
         """True if a valid block with this parent would get my vote now: worth executing."""
-        return (
-            self.me is not None
-            and h == self.iteration
-            and not self.voted
-            and not self.dummied
-            and self._parent_known(parent_h, parent_hash)
-        )
+        if self.me is None or h != self.iteration or self.voted or self.dummied:
+            return False
+        return self._parent_known(parent_h, parent_hash)
 
     def keeps(self, h):
         """True if messages of iteration h still count; drop the signatures of all others."""
@@ -140,9 +100,7 @@ class Simplex:
 
     def votes_of(self, h):
         """{hash or DUMMY: bitmap of the members whose vote counted} in iteration h."""
-        r = self._rounds.get(h)
-        if r is None:
-            return {}
+        r = self._rounds.get(h) or Round()
         votes = dict(r.votes)
         if r.dummies:
             votes[DUMMY] = r.dummies
@@ -182,7 +140,7 @@ class Simplex:
             r.proposal = (block_hash, parent_h, parent_hash)
             self._try_vote(out)
         elif r.proposal[0] != block_hash:
-            self._accuse(r, h, leader(h, self.n), "propose", r.proposal[0], out)
+            r.accuse(h, leader(h, self.n), "propose", r.proposal[0], out)
         return out
 
     def on_vote(self, h, member, block_hash):
@@ -267,53 +225,22 @@ class Simplex:
                 raise Reject("iteration-far")
             if not self.keeps(h) or h < 1:
                 raise Reject("iteration-old")
-            r = self._rounds[h] = _Round()
+            r = self._rounds[h] = Round()
         return r
 
-    def _accuse(self, r, h, member, kind, block_hash, out):
-        if not r.liars >> member & 1:
-            r.liars |= 1 << member
-            out.append(("equivocation", h, member, kind, block_hash))
-
-    def _first(self, table, member):
-        """The hash this member is counted for."""
-        for block_hash, members in table.items():
-            if members >> member & 1:
-                return block_hash
-        return None
-
     def _count_vote(self, r, h, member, block_hash, out):
-        bit = 1 << member
+        votes = count(r.vote(h, member, block_hash, out))
         if block_hash == DUMMY:
-            if r.dummies & bit:
-                return
-            said = self._first(r.finals, member)
-            if said:
-                self._accuse(r, h, member, "finalize", said, out)
-            r.dummies |= bit
-            if not r.dummy_known and count(r.dummies) >= self._quorum():
+            if votes >= self._quorum() and not r.dummy_known:
                 r.dummy_known = True
                 self._notarized(h, DUMMY, out)
-            return
-        said = self._first(r.votes, member)
-        if said is None:
-            r.votes[block_hash] = members = r.votes.get(block_hash, 0) | bit
-            if count(members) == self._quorum():
-                self._notarized(h, block_hash, out)
-        elif said != block_hash:  # the first one counts: a table of hashes cannot be filled by one member
-            self._accuse(r, h, member, "vote", said, out)
+        elif votes == self._quorum():
+            self._notarized(h, block_hash, out)
 
     def _count_final(self, r, h, member, block_hash, out):
-        bit = 1 << member
-        said = self._first(r.finals, member)
-        if said is None:
-            if r.dummies & bit:
-                self._accuse(r, h, member, "vote", DUMMY, out)
-            r.finals[block_hash] = members = r.finals.get(block_hash, 0) | bit
-            if count(members) == self._quorum():
-                self._final(h, block_hash, members, out)
-        elif said != block_hash:
-            self._accuse(r, h, member, "finalize", said, out)
+        members = r.finalize(h, member, block_hash, out)
+        if count(members) == self._quorum():
+            self._final(h, block_hash, members, out)
 
     def _dummy_known(self, h):
         below = self.tip[0] - h
@@ -414,14 +341,11 @@ class Simplex:
         | [last iteration voted in and 32 B its vote] | u8 k | k * notarized blocks; each point is u32 iteration, 32 B hash
         """
         last_h, last_block, last_dummy = self._last
-        flags = (
-            (_VOTED if self.voted else 0)
-            | (_DUMMIED if self.dummied else 0)
-            | (_FINALIZED if self._finalized else 0)
-            | (_FINAL_IS_TIP if self.final == self.tip else 0)
-            | (_LAST_VOTED if last_block else 0)
-            | (_LAST_DUMMIED if last_dummy else 0)
-        )
+        flags = _VOTED if self.voted else 0
+        flags |= _DUMMIED if self.dummied else 0
+        flags |= _FINALIZED if self._finalized else 0
+        flags |= _FINAL_IS_TIP if self.final == self.tip else 0
+        flags |= (_LAST_VOTED if last_block else 0) | (_LAST_DUMMIED if last_dummy else 0)
         out = struct.pack(_HEAD, 1, self.iteration, flags, self._below) + struct.pack(_POINT, *self.tip)
         if self.final != self.tip:
             out += struct.pack(_POINT, *self.final)

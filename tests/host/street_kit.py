@@ -1,0 +1,135 @@
+"""What the tests of whole streets share: a bright noon with steady loads, a few meters of the real firmware, faults at chosen times.
+
+    run = play(tmp_path / "run", faults=[(3, 10, lambda game: game.supervisor.kill("birch"))])
+    run.blocks, run.states, run.rings, run.result (of `prosumer verify`), run.said (every machine message)
+"""
+import asyncio
+import hashlib
+import json
+import struct
+
+import numpy as np
+
+from prosumer_tools.profiles.series import Profiles, Weather
+from prosumer_tools.profiles.street import Home, Street
+from prosumer_tools.street import play as playing
+from prosumer_tools.verify.check import verify_run
+
+START_S = 1_750_507_200  # 2025-06-21 12:00 UTC
+SLOT_S = 300
+SOLAR = {"alder": 4.0, "cedar": 3.0}
+LOADS_W = {"alder": 300, "birch": 900, "cedar": 250, "dogwood": 1200, "elm": 700}
+VOTE, FINALIZE = 0, 1
+
+
+def street_of(count=5, slots=8):
+    """(Street, Profiles) of the first `count` homes; two of them have roofs."""
+    names = list(LOADS_W)[:count]
+    homes = tuple(Home(n, pv_kwp=SOLAR.get(n, 0.0)) for n in names)
+    steps = (slots + 2) * SLOT_S // 60
+    load = {n: np.full(steps, LOADS_W[n] * 1000, np.int64) for n in names}
+    pv = {n: np.full(steps, round(SOLAR[n] * 650_000), np.int64) for n in names if n in SOLAR}
+    weather = Weather(START_S - 3600, tuple((700, 10, 24) for _ in range(6)))
+    return Street(homes, "Test Street", SLOT_S // 60), Profiles(START_S, 60, load, pv, 0, weather)
+
+
+class Game(playing.Street):
+    """A street whose meters are enrolled by writing their flash while they are off, which takes a tenth of mpremote's time."""
+
+    def __init__(self, folder, count=5, slots=8, faults=(), **options):
+        street, profiles = street_of(count, slots)
+        super().__init__(street, profiles, folder, slots, say=lambda text: None, **options)
+        self.faults = [((START_S + slot * SLOT_S + second) * 1000, fault) for slot, second, fault in faults]
+        self.said = []  # (virtual ms, kind, topic's member, payload)
+        self.on_ready = self._overhear
+
+    async def _provision(self, name, gate):
+        device = self.supervisor.devices[name]
+        self.supervisor.kill(name)
+        broker = self.supervisor.broker
+        config = {"name": name, "channels": self.houses[name].channels, "devices": self.houses[name].devices(),
+                  "broker": {"host": broker.host, "port": broker.port}}
+        device.flash.write({"config.json": json.dumps(config).encode(), "genesis.bin": (self.out / "genesis.bin").read_bytes()})
+        self.supervisor.boot(name)
+
+    def _overhear(self, _):
+        take = self.recorder.take
+
+        def heard(topic, payload):
+            parts = topic.split("/")
+            if parts[0] == "p" and len(parts) == 4 and parts[3].isdigit():
+                self.said.append((self.supervisor.now_ms, parts[2], int(parts[3]), payload))
+            take(topic, payload)
+
+        self.recorder.take = heard
+
+    def publish(self, *messages, counted=True):
+        """Put raw bytes on the street's topics, as anybody can who reaches the broker: (topic below the feeder's, payload)."""
+        if counted:
+            self.supervisor.host_published(len(messages))
+        sent = [self.client.publish(f"p/{self.feeder_id.hex()}/{topic}", payload, qos=1) for topic, payload in messages]
+        for each in sent:
+            each.wait_for_publish(5)
+
+    def state(self, name):
+        return self.recorder.states.get(name, {})
+
+    def console(self, name):
+        return self.supervisor.devices[name].console.log_path.read_text(errors="replace")
+
+
+class Run:
+    """A finished game and what is left of it on the disk."""
+
+    def __init__(self, game):
+        self.game, self.folder = game, game.out
+        self.facts = json.loads((game.out / "run.json").read_text())
+        self.states = self.facts["states"]
+        self.said = game.said
+        self.blocks = sorted(int(p.stem[6:]) for p in (game.out / "records").glob("block-*.bin"))
+        self.rings = {}
+        for path in (game.out / "records").glob("meter-*.bin"):
+            raw = path.read_bytes()
+            self.rings[path.stem[6:]] = [raw[i:i + 146] for i in range(4, len(raw), 146)]
+        self.result = verify_run(game.out)
+
+    def rejects(self):
+        """{reason: how often, all meters together}"""
+        total = {}
+        for state in self.states.values():
+            for code, count in state["counts"].items():
+                total[code] = total.get(code, 0) + count
+        return total
+
+    def votes(self):
+        """{(kind, member, iteration): set of header hashes} of all votes that were published under the member's own topic."""
+        out = {}
+        for _, kind, member, raw in self.said:
+            if kind == "vote" and len(raw) == 103:
+                what, iteration, signer = struct.unpack(">BIB", raw[1:7])
+                if signer == member:
+                    out.setdefault((what, member, iteration), set()).add(raw[7:39])
+        return out
+
+    def readings(self, member):
+        """(slot, import, export, generation register) of the readings a member published, in order of their sequence numbers."""
+        from prosumer_tools.verify import records
+        found = {}
+        for _, kind, sender, raw in self.said:
+            if kind == "reading" and sender == member:
+                r = records.reading(raw)
+                found[r.seq] = r
+        return [found[seq] for seq in sorted(found)]
+
+
+async def play_async(game, limit_s=90):
+    await asyncio.wait_for(game.run(), limit_s)
+    return Run(game)
+
+
+def play(folder, limit_s=90, **options):
+    return asyncio.run(play_async(Game(folder, **options), limit_s))
+
+
+def digest(tag, *pieces):
+    return hashlib.sha256(tag + b"".join(pieces)).digest()
