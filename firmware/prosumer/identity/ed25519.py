@@ -68,6 +68,7 @@ class Signer:
         self._prefix = h[32:]
         self._scalar = (number(h) & (1 << 254) - 8 | 1 << 254) % L
         self.public = _times_base(self._scalar, number(sha256(self._prefix).digest()) | 1)
+        sha512(b"")  # its working memory held the seed
 
     def sign(self, message):
         """The 64-byte signature of bytes `message`, the same each time (RFC 8032, section 5.1.6)."""
