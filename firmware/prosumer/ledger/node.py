@@ -235,8 +235,7 @@ class Node:
         if not self.chain.get(header.previous):
             self.catchup.wanted = True
             raise Reject("unknown-parent")
-        state = self.state if header.previous == self.final_hash else State.parse(self.chain[header.previous].state)
-        left_out = block.omitted(genesis, state, slot, self.pool, proposal.body)
+        left_out = block.omitted(genesis, State.parse(self.chain[header.previous].state), slot, self.pool, proposal.body)
         if left_out and self.simplex.iteration == h:
             kind = {"o": topics.ORDER, "r": topics.READING, "c": topics.COMMIT}[left_out[0]]
             self.publish(kind, left_out[1].pack(), left_out[1].member)

@@ -11,7 +11,7 @@ from umqtt import simple
 
 _TIMEOUT_S = 10
 _LARGE = 512
-_MAX_QUEUE = 192   # messages waiting while the agent computes; more are dropped and counted
+_MAX_QUEUE = 48   # messages waiting while the agent computes; more are dropped and counted
 _BACKOFF_MS = (1000, 2000, 4000, 8000, 16000, 30000)
 
 

@@ -11,7 +11,7 @@ BUDGET_BYTES = 96 << 10
 def add_parser(subparsers):
     parser = subparsers.add_parser("image", help="compile the firmware and build a board's LittleFS image", description=__doc__)
     parser.add_argument("board", nargs="?", default="EMULATED", metavar="BOARD", help="a folder of boards/ (default: EMULATED)")
-    parser.add_argument("--march", choices=image.MARCHES, default="x64", help="the processor: xtensawin for ESP32, S2 and S3, rv32imc for C3 and C6")
+    parser.add_argument("--march", choices=image.MARCHES, help="the processor: xtensawin for ESP32, S2 and S3, rv32imc for C3 and C6 (default: the board's)")
     parser.add_argument("--out", type=Path, help="the image's file (default: build/BOARD-MARCH.img)")
     parser.add_argument("--json", action="store_true", help="sizes as JSON")
     parser.set_defaults(run=run)
