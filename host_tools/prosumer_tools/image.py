@@ -75,11 +75,12 @@ def write_file(fs, path, data):
 def build_image(board="EMULATED", march=None, out=None, extra=None, firmware=FIRMWARE, boards=BOARDS):
     """Compile the firmware and write the image of `board`; `extra` maps paths to bytes that are added or put in place of others.
 
-    `march` is by default that of the board's board.json, else x64."""
+    The board's board.json may name its `march` (x64 otherwise) and modules that it goes `without`: other boards' drivers."""
     if not (boards / board / "board.py").is_file():
         known = ", ".join(sorted(p.parent.name for p in boards.glob("*/board.py"))) or "none"
         raise ImageError(f"no board {board}: {boards / board / 'board.py'} is missing (boards there are: {known})")
-    march = march or _march(boards / board / "board.json")
+    description = _description(boards / board / "board.json")
+    march = march or description.get("march", MARCHES[0])
     files = {"board.py": (boards / board / "board.py").read_bytes()}
     for name in ("boot.py", "main.py"):
         if (firmware / name).is_file():
@@ -87,6 +88,9 @@ def build_image(board="EMULATED", march=None, out=None, extra=None, firmware=FIR
         elif name not in (extra or {}):
             raise ImageError(f"{firmware / name} is missing")
     sources = {path.relative_to(firmware).as_posix(): path for path in sorted((firmware / "prosumer").rglob("*.py"))}
+    for name in description.get("without", ()):
+        if sources.pop(name, None) is None:
+            raise ImageError(f"{boards / board / 'board.json'} goes without {name}, which does not exist")
     with ThreadPoolExecutor(2) as pool:
         compiled = pool.map(lambda item: compile_module(item[1].read_bytes(), item[0], march), sources.items())
         files.update((name[:-3] + ".mpy", code) for name, code in zip(sources, compiled, strict=True))
@@ -96,11 +100,11 @@ def build_image(board="EMULATED", march=None, out=None, extra=None, firmware=FIR
     return _write_image(files, Path(out) if out else BUILD / f"{board}-{march}.img")
 
 
-def _march(path):
+def _description(path):
     try:
-        return json.loads(path.read_text()).get("march", MARCHES[0])
+        return json.loads(path.read_text())
     except FileNotFoundError:
-        return MARCHES[0]
+        return {}
     except ValueError as error:
         raise ImageError(f"{path} is no JSON: {error}") from None
 
