@@ -32,21 +32,24 @@ def main(hal):
     gc.threshold(4096)
     from prosumer.identity.keystore import KeyStore
     keys = KeyStore("/seed.key", hal.unique_id())
+    settings, feeder = config(), genesis()
     if not keys.exists():
+        if feeder:
+            raise Halt("key-store-missing")  # an enrolled meter never makes itself a new identity
         keys.create(hal.entropy)
     signer = keys.open()
     del keys, KeyStore, sys.modules["prosumer.identity.keystore"]
     del sys.modules["prosumer.identity.seal"], sys.modules["prosumer.identity.entropy"]  # done with, and the heap is small
     print("meter", signer.public.hex())
-    settings, feeder = config(), genesis()
     if not settings or not feeder:
         print("not enrolled: provision /config.json and /genesis.bin, then reset")
         return
     from prosumer.agent import Agent
     from prosumer.metering.calibration import Calibration
-    agent = Agent(hal, settings, board.channels(settings), board.calibration(settings), signer, feeder)
     gc.collect()
-    print("heap free", gc.mem_free())
+    code = gc.mem_alloc()
+    agent = Agent(hal, settings, board.channels(settings), board.calibration(settings), signer, feeder)
+    agent.heap_code = code
     agent.run()
 
 

@@ -1,11 +1,20 @@
 """Lets pytest collect the firmware's unit tests, which run on the MicroPython Unix port, beside the host tests."""
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests send Ctrl-C to what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# The same examples on every machine, so that a change is what makes a test fail; HYPOTHESIS=search looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS", "same"))
 
 ROOT = Path(__file__).resolve().parent.parent
 MICROPYTHON = Path(sys.executable).parent / "micropython"

@@ -58,6 +58,8 @@ class Agent:
         self.whole_slot = False  # this slot was metered from its beginning
         self.lowest_free = gc.mem_free()
 
+    heap_code = 0  # bytes in use when all modules were loaded; main.py fills it in
+
     def count(self, event):
         self.counts[event] = self.counts.get(event, 0) + 1
 
@@ -256,5 +258,5 @@ class Agent:
             "import_mwh": totals[0], "export_mwh": totals[1], "generation_mwh": totals[2],
             "balance_ucr": account.balance_ucr, "green_mwh": account.green_mwh, "position_mwh": self.position(self.slot),
             "final_slot": self.node.final.slot, "final_hash": self.node.final_hash.hex(), "counts": self.counts,
-            "heap_free": self.lowest_free, "sent": self.session.published, "received": self.session.received,
+            "heap_code": self.heap_code, "heap_free": self.lowest_free, "sent": self.session.published, "received": self.session.received,
         }).encode())
