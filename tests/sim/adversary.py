@@ -66,7 +66,8 @@ class Adversary(World):
     def some_parent(self, h):
         """Mostly a block that really is notarized (or could be), sometimes any."""
         if chance(200):
-            good = [(k[1], k[2]) for k in self.signed if k[0] == "vote" and k[1] < h and k[2] != DUMMY and self.certificate(*k)]
+            blocks = [k for k in self.signed if k[0] == "vote" and k[1] < h and k[2] != DUMMY]
+            good = [(k[1], k[2]) for k in blocks if self.certificate(*k)]
             return pick(good[-3:] + [(0, GENESIS)])
         return pick([(self.blocks[b][0], b) for b in self.blocks if self.blocks[b][0] < h])
 

@@ -96,7 +96,8 @@ class Model:
     def proposals(self, h, certificates, proposed):
         lead = leader(h, self.n)
         if lead != self.liar:
-            return [x for kind, g, x in self.listed(proposed) if kind == "vote" and g == h and x != DUMMY and iteration_of(x) == h]
+            votes = [x for kind, g, x in self.listed(proposed) if kind == "vote" and g == h and x != DUMMY]
+            return [x for x in votes if iteration_of(x) == h]
         parents = [GENESIS] + [x for kind, g, x in certificates if kind == "vote" and g < h and x != DUMMY]
         return [block(p, h, v) for p in parents for v in (0, 1)]
 

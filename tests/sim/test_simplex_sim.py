@@ -58,6 +58,9 @@ def test_every_state_of_the_small_street():
     assert result["complete"] and result["found"] is None and result["states"] > 200_000
 
 
-@pytest.mark.parametrize("rule,n,last,liar", [("quorum", 5, 1, 1), ("lock", 4, 2, 2), ("finalize", 4, 2, 1), ("amnesia", 4, 2, 1)])
+SMALL = [("quorum", 5, 1, 1), ("lock", 4, 2, 2), ("finalize", 4, 2, 1), ("amnesia", 4, 2, 1)]
+
+
+@pytest.mark.parametrize("rule,n,last,liar", SMALL)
 def test_a_broken_rule_is_found_in_the_small_street(rule, n, last, liar):
     assert explore(n=n, last=last, liar=liar, **{"break": rule})["found"]

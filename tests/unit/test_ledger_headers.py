@@ -89,15 +89,6 @@ def test_wrong_appends():
     mounted(formatted(), work)
 
 
-def test_find():
-    def work():
-        r = ring()
-        r.extend(0, [header(i) for i in range(50)])
-        assert [r.find(k, lambda h: h[0] * 3) for k in (90, 91, 147, 150, 0)] == [30, None, 49, None, None]
-
-    mounted(formatted(), work)
-
-
 def flip(name, at, bit=4):
     with open(name, "rb") as f:
         data = bytearray(f.read())

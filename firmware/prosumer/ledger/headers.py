@@ -102,17 +102,6 @@ class HeaderRing:
                     yield index, bytes(memoryview(buffer)[: self._size])
                     index += 1
 
-    def find(self, key, key_of):
-        """Index of the header whose key_of(header) is `key` (keys rise with the index, slots for instance), or None."""
-        lo, hi = self.first, self.next
-        while lo < hi:
-            middle = (lo + hi) // 2
-            if key_of(self.get(middle)) < key:
-                lo = middle + 1
-            else:
-                hi = middle
-        return lo if lo < self.next and key_of(self.get(lo)) == key else None
-
     def repair(self, index, header):
         """Write a header in the ring anew, which the caller has checked (fetched again after "header-corrupt")."""
         if not self.first <= index < self.next or len(header) != self._size:

@@ -36,7 +36,7 @@ Durability: persist `snapshot()` BEFORE any of the actions leaves the meter, tog
 the tip and of the dummies since: they are what a restarted street gives to its laggards. After a restart, and at every
 retransmission, publish `resend()` and those certificates. Vote sets of others are not in the snapshot.
 
-Signatures worth keeping are those of iterations with `keeps(h)`; `votes_of(h)` and `finals_of(h)` say whose counted.
+Signatures worth keeping are those of iterations with `keeps(h)`; `votes_of(h)` and the bitmap of "final" say whose counted.
 A certificate (q checked signatures) goes into `adopt_notarized`/`adopt_final`: it counts whatever this meter saw before.
 Memory: iterations [iteration - 4, iteration + 4] and the tip's, one bitmap for each hash voted. Outside: Reject
 "iteration-old" or "iteration-far" (the latter says: we lag, ask for certificates).
@@ -52,7 +52,7 @@ _AHEAD = const(4)  # and before it: neighbours that are faster
 _DEPTH = const(32)  # dummies remembered at and below the tip, in iterations
 _FORKS = const(7)  # notarized, not final blocks remembered beside the tip
 
-_VOTED = const(1)
+_VOTED = const(1)  # flags of a snapshot
 _DUMMIED = const(2)
 _FINALIZED = const(4)
 _FINAL_IS_TIP = const(8)
@@ -80,8 +80,6 @@ class Simplex:
         self._rounds = {}
         # Between tip and current iteration every dummy is notarized: that is how it got here.
 
-    # -- what the caller asks
-
     def propose_parent(self):
         """What to extend if I lead this iteration and have not voted in it; a proposal once voted may be sent again only."""
         if self.me is None or leader(self.iteration, self.n) != self.me or self.voted or self.dummied:
@@ -106,11 +104,6 @@ class Simplex:
             votes[DUMMY] = r.dummies
         return votes
 
-    def finals_of(self, h):
-        """{hash: bitmap of the members whose finalize counted} in iteration h."""
-        r = self._rounds.get(h)
-        return dict(r.finals) if r else {}
-
     def resend(self):
         """What I said and others may have missed, as actions; publishing it again is always right."""
         out = []
@@ -127,8 +120,6 @@ class Simplex:
         if self.dummied:
             out.append(("vote", self.iteration, DUMMY))
         return out
-
-    # -- what happens
 
     def on_proposal(self, h, block_hash, parent_h, parent_hash):
         """The leader of h proposes a block that the caller found valid. Kept until its parent is known, while h lasts."""
@@ -211,8 +202,6 @@ class Simplex:
             return False
         mask = (1 << gap) - 1
         return self._below & mask == mask
-
-    # -- bookkeeping
 
     def _check_member(self, member):
         if not 0 <= member < self.n:
