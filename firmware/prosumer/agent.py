@@ -49,7 +49,7 @@ class Agent:
         self.node.on_final = self.on_final
         feeder = genesis.feeder_id
         self.session = Session(config["broker"], b"meter-" + signer.public[:6].hex().encode(), [topics.wildcard(feeder).encode()], buffer,
-                               (topics.human(self.name, "availability").encode(), b"offline"))
+                               self.count, (topics.human(self.name, "availability").encode(), b"offline"))
         now = hal.now_ms()
         self.slot = genesis.slot_at(now)
         self.sample_ms = self._next(now, hal.window_ms)
@@ -117,7 +117,7 @@ class Agent:
                 return
             for topic, message in messages:
                 self.receive(topic, message, now)
-        self.counts["flood"] = self.counts.get("flood", 0) + self.session.drop()
+        self.session.drop()
 
     def publish(self, kind, payload, member=None):
         topic = topics.machine(self.genesis.feeder_id, kind, self.me if member is None else member)

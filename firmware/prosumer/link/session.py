@@ -11,18 +11,21 @@ from umqtt import simple
 
 _TIMEOUT_S = 10
 _LARGE = 512
-_MAX_QUEUE = 48   # messages waiting while the agent computes; more are dropped and counted
+_ROOM = 12288      # bytes of messages that wait while the agent computes; what comes beyond is dropped and counted
+_OVERHEAD = 96     # of a waiting message, in objects
+_LAST_PID = 60000  # umqtt.simple counts its packets beyond 16 bits and would wait for ever for number 65536
 _BACKOFF_MS = (1000, 2000, 4000, 8000, 16000, 30000)
 
 
 class _Guarded:
     """A stream with a time limit, whole reads only, one packet a write, and a maximum message size.
 
-    A longer message is drained in pieces and handed up empty; `oversized` counts it.
+    A longer message, or one for which there is no room, is drained in pieces, counted, and handed up as None.
     """
 
     limit = 8192
-    oversized = 0
+    count = None  # function(event)
+    held = 0      # bytes on the heap in messages that wait
     large = b""  # one large message (a block) at a time is read into this buffer and not into a heap in pieces
     lent = False
     tls = None  # an ssl.SSLContext with verified server and client certificate; None: plain TCP
@@ -62,12 +65,15 @@ class _Guarded:
         self.flush()
         if not self.blocking and not self.readable():
             return None
-        if n > self.limit:
-            _Guarded.oversized += 1
+        if n < 0:
+            raise OSError("packet too short")
+        own = n > _LARGE and not _Guarded.lent and n <= len(_Guarded.large)
+        if n > self.limit or n > _LARGE and not own and _Guarded.held + n > _ROOM:
+            _Guarded.count("oversized" if n > self.limit else "flood")
             while n:
                 n -= len(self._exactly(min(n, 512)))
-            return b""
-        if n > _LARGE and not _Guarded.lent and n <= len(_Guarded.large):
+            return None
+        if own:
             view = memoryview(_Guarded.large)[:n]
             if self.stream.readinto(view) != n:
                 raise OSError("connection lost")
@@ -98,17 +104,17 @@ simple.socket = _Sockets
 class Session:
     """connect/reconnect with backoff, QoS 1 publish, bounded receive queue. Times are virtual or real Unix ms."""
 
-    def __init__(self, broker, client_id, subscriptions, buffer, will=None):
+    def __init__(self, broker, client_id, subscriptions, buffer, count, will=None):
         """`broker`: dict with host, port, and optionally user, password, keepalive_s. `will`: (topic, message).
 
         `buffer`: lent to one large message at a time, from its arrival until `poll` is called again; between a poll that
-        returned nothing and the next publish it is free for other uses.
+        returned nothing and the next publish it is free for other uses. `count(event)`: told of what was not taken.
         """
-        _Guarded.large = buffer
+        _Guarded.large, _Guarded.count, self.count = buffer, count, count
         self.broker, self.client_id, self.subscriptions, self.will = broker, client_id, subscriptions, will
         self.client = None
         self.queue = []
-        self.published = self.received = self.dropped = self.tries = 0  # published: by the agent, feeder topics only
+        self.published = self.received = self.tries = 0  # published: by the agent, feeder topics only
         self.retry_ms = self.sent_ms = 0
 
     @property
@@ -162,10 +168,15 @@ class Session:
 
     def _on_message(self, topic, message):
         self.received += 1
-        if len(self.queue) < _MAX_QUEUE:
-            self.queue.append((topic, message))
-        else:
-            self.dropped += 1
+        if topic is None or message is None:
+            return  # counted already
+        if _Guarded.held > _ROOM:
+            self.count("flood")
+            return
+        self.queue.append((topic, message))
+        _Guarded.held += len(topic) + _OVERHEAD
+        if type(message) is bytes:  # else it lies in the buffer
+            _Guarded.held += len(message)
 
     def _guard(self, call, *args):
         """Run one umqtt call; whatever a broken peer provokes ends in a lost connection, not in a stopped meter."""
@@ -183,20 +194,23 @@ class Session:
         """False when there is no connection: the caller's state is what is announced again later."""
         if not self.client or self.broken:
             return False
+        if self.client.pid > _LAST_PID:
+            self.client.pid = 0
         return self._guard(self.client.publish, topic, message, retain, qos)
 
     def drop(self):
-        """Forget what is queued; returns how many messages that were."""
-        n, self.queue, _Guarded.lent = len(self.queue), [], False
-        return n
+        """Forget what is queued."""
+        for _ in self.queue:
+            self.count("flood")
+        self.queue, _Guarded.lent, _Guarded.held = [], False, 0
 
     def poll(self, now_ms, jitter_ms):
         """Take in all that has arrived; returns the queue of (topic, message), emptied. The last one's are done with."""
         _Guarded.lent = False
-        while self.client and not self.broken and len(self.queue) < _MAX_QUEUE and self.client.sock.readable():
+        while self.client and not self.broken and _Guarded.held < _ROOM and self.client.sock.readable():
             self._guard(self.client.check_msg)
         if self.broken:
             self.broken = False
             self.lost(now_ms, jitter_ms)
-        queue, self.queue = self.queue, []
+        queue, self.queue, _Guarded.held = self.queue, [], 0
         return queue
