@@ -5,7 +5,7 @@ block is not valid. It does no I/O; signatures are checked through `verified(rec
 """
 from prosumer.errors import Reject
 from prosumer.ledger import salted
-from prosumer.ledger.pool import check_order, fault
+from prosumer.ledger.pool import check_order, fault, rank
 from prosumer.market import clearing, settlement
 from prosumer.records import MAX_LATE_READINGS, ROLE_GENERATES, Body, Header
 
@@ -22,12 +22,12 @@ def limits(genesis, body, slot):
 
 def build(genesis, state, slot, pool, salt, skip=True):
     """Everything the pool has for block `slot`, in canonical order. `salt`: 16 random bytes; `skip`: see readings_for."""
-    e = pool.envelope
+    e = pool.envelope(slot + 1)
     commits = pool.commits.get(slot + 2, {})
     agreed = state.commits.get(slot + 1, {})
     orders = pool.orders.get(slot + 1, {})
     feeder = genesis.feeder_id
-    return Body(salt, [e] if e and e.first_slot <= slot + 1 <= e.last_slot else [],
+    return Body(salt, [e] if e else [],
                 [commits[m] for m in sorted(commits)],
                 [orders[m] for m in sorted(orders) if agreed.get(m) == orders[m].digest(feeder)],
                 [r for m in range(genesis.n) for r in pool.readings_for(m, state.accounts[m], slot - 1, skip)])
@@ -36,6 +36,9 @@ def build(genesis, state, slot, pool, salt, skip=True):
 def omitted(genesis, state, slot, pool, body):
     """(kind, record) the proposer left out although it was here in good time; None if nothing is missing."""
     have = build(genesis, state, slot, pool, b"", False)
+    for e in have.envelopes:
+        if not [t for t in body.envelopes if rank(t) >= rank(e)] and ("e", rank(e), 0) not in pool.late:
+            return "e", e
     for key, mine, theirs in (("o", have.orders, body.orders), ("r", have.readings, body.readings),
                               ("c", have.commits, body.commits)):
         there = [(r.member, r.slot) for r in theirs]

@@ -176,7 +176,7 @@ class Node:
         if kind in (topics.ASK, topics.CHAIN):
             return self.catchup.receive(kind, member, payload, now_ms)
         if kind == topics.ENVELOPE:
-            return self.pool.add_envelope(Envelope.parse(payload))
+            return self.pool.add_envelope(Envelope.parse(payload), now_ms)
         record = (Reading if kind == topics.READING else Commit if kind == topics.COMMIT else Order).parse(payload)
         if record.member != member or member >= self.genesis.n:
             raise Reject("wrong-sender")
@@ -237,8 +237,8 @@ class Node:
             raise Reject("unknown-parent")
         left_out = block.omitted(genesis, State.parse(self.chain[header.previous].state), slot, self.pool, proposal.body)
         if left_out and self.simplex.iteration == h:
-            kind = {"o": topics.ORDER, "r": topics.READING, "c": topics.COMMIT}[left_out[0]]
-            self.publish(kind, left_out[1].pack(), left_out[1].member)
+            kind = {"o": topics.ORDER, "r": topics.READING, "c": topics.COMMIT, "e": topics.ENVELOPE}[left_out[0]]
+            self.publish(kind, left_out[1].pack(), topics.OPERATOR if left_out[0] == "e" else left_out[1].member)
             raise Reject("record-left-out")
         parent = self.extend(proposal)
         self._vote_for(header, digest, parent.iteration, header.previous, [raw])
@@ -264,7 +264,7 @@ class Node:
         """Signature of a record in a block; those this meter already checked when they arrived are not checked twice."""
         raw = record.pack()
         if isinstance(record, Envelope):
-            if not (self.pool.envelope and self.pool.envelope.pack() == raw):
+            if not [e for e in self.pool.envelopes if e.pack() == raw]:
                 self.members.check_operator(record)
             return
         if isinstance(record, Commit):

@@ -1,10 +1,12 @@
-"""Verified records that wait for a block: commits, orders, readings and the operator's envelope.
+"""Verified records that wait for a block: commits, orders, readings and the operator's envelopes.
 
 Everything in here has passed its signature; the pool is bounded by members × slots, never by what a sender likes.
 """
 from prosumer.errors import Reject
 from prosumer.market import clearing
 from prosumer.records import FAULTS, MAX_LATE_READINGS
+
+_MAX_ENVELOPES = 6
 
 
 class Pool:
@@ -13,7 +15,7 @@ class Pool:
         self.commits = {}   # slot → {member: Commit}
         self.orders = {}    # slot → {member: Order}
         self.readings = [[] for _ in range(genesis.n)]  # by member, in order of seq
-        self.envelope = None
+        self.envelopes = []  # by rank, lowest first
         self.late = []      # (kind, slot, member) of what came too close to its gate to be missed in the block
 
     @staticmethod
@@ -32,7 +34,7 @@ class Pool:
             return False
         self.members.check_record(commit)
         self.commits.setdefault(commit.slot, {})[commit.member] = commit
-        self._note("c", commit, now_ms)
+        self._note("c", commit.slot, commit.member, now_ms)
         return True
 
     def add_order(self, order, digest, now_ms):
@@ -46,7 +48,7 @@ class Pool:
             raise Reject("reveal-mismatch")
         check_order(self.genesis, order)
         self.orders.setdefault(order.slot, {})[order.member] = order
-        self._note("o", order, now_ms)
+        self._note("o", order.slot, order.member, now_ms)
         return True
 
     def add_reading(self, reading, account, now_ms):
@@ -68,19 +70,28 @@ class Pool:
         waiting = [r for r in waiting if r.seq < far or reading.seq < far] + [reading]
         waiting.sort(key=lambda r: r.seq)
         self.readings[reading.member] = waiting
-        self._note("r", reading, now_ms)
+        self._note("r", reading.slot, reading.member, now_ms)
         return True
 
-    def add_envelope(self, envelope):
+    def add_envelope(self, envelope, now_ms):
+        if [e for e in self.envelopes if e.raw == envelope.raw]:
+            return
         self.members.check_operator(envelope)
         if envelope.last_slot < envelope.first_slot:
             raise Reject("wrong-slot")
-        self.envelope = envelope
+        self.envelopes = sorted(self.envelopes + [envelope], key=rank)[-_MAX_ENVELOPES:]
+        self._note("e", rank(envelope), 0, now_ms)
+
+    def envelope(self, slot):
+        """The one that counts in a slot, or None. An old one that is played again ranks below what has replaced it."""
+        for e in reversed(self.envelopes):
+            if e.first_slot <= slot <= e.last_slot:
+                return e
 
     def limits(self, slot):
         """(import_limit_mwh, export_limit_mwh) of the feeder in a slot: the envelope's, else the genesis' safe default."""
-        e = self.envelope
-        if e and e.first_slot <= slot <= e.last_slot:
+        e = self.envelope(slot)
+        if e:
             return e.import_limit_mwh, e.export_limit_mwh
         return self.genesis.import_limit_mwh, self.genesis.export_limit_mwh
 
@@ -108,12 +119,18 @@ class Pool:
         for store, oldest in ((self.commits, slot + 2), (self.orders, slot + 1)):
             for s in [s for s in store if s < oldest]:
                 del store[s]
+        self.envelopes = [e for e in self.envelopes if e.last_slot >= slot - 1]
         self.late = []
 
-    def _note(self, kind, record, now_ms):
+    def _note(self, kind, slot, member, now_ms):
         gate_ms = self.genesis.gate_ms(self.genesis.slot_at(now_ms))
         if now_ms > gate_ms - self.genesis.delta_ms:
-            self.late.append((kind, record.slot, record.member))
+            self.late.append((kind, slot, member))
+
+
+def rank(envelope):
+    """Of the envelopes for a slot the one that begins last counts; of those that begin together, the narrowest."""
+    return envelope.first_slot, -envelope.import_limit_mwh, -envelope.export_limit_mwh, -envelope.last_slot
 
 
 def check_order(genesis, order):
