@@ -152,7 +152,7 @@ class Adversary(World):
         r = getrandbits(8)
         if r < self.fire:
             self.timeout(i)
-            if chance(self.crash):
+            if self.crash and chance(80):
                 self.restart(i)
         elif r < self.fire + 4:
             self.retransmit(i)
@@ -162,6 +162,8 @@ class Adversary(World):
             for i in self.honest:
                 if self.tear < 0 or self.tears(self.members[i].core.iteration):
                     self.timeout(i)
+                    if self.crash and chance(40):
+                        self.restart(i)
         elif r < self.fire + 28 + self.split:
             self.groups = 0 if self.groups and chance(128) else self.sides
             if not self.groups and chance(128):
