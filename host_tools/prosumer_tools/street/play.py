@@ -84,7 +84,7 @@ class Street:
         return self.out
 
     def _samples(self, device, now_ms):
-        taken = self.houses[device.name].samples(now_ms)
+        taken = self.houses[device.name].samples(now_ms, device.sampled_ms)
         slot = (now_ms // 1000 - self.profiles.start_s) // self.slot_s
         self.windows[slot, list(self.houses).index(device.name)] = taken[0][:48]
         return taken

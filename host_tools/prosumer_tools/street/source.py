@@ -41,12 +41,20 @@ class House:
         if now_ms > self.plant.now_ms:
             self.plant.advance(now_ms)
 
-    def samples(self, now_ms):
-        """A window with the mean powers since the last one, so that the energy it stands for is the plant's own."""
+    def samples(self, now_ms, since_ms=0):
+        """A window with the mean powers since the last one, so that the energy it stands for is the plant's own.
+
+        `since_ms`: when the meter took its last window or got its power; what passed before that it cannot know.
+        """
+        if since_ms > self._taken_ms:
+            self.advance(since_ms)
+            self._taken, self._taken_ms = self._sums(), self.plant.now_ms
+        else:
+            since_ms = self._taken_ms
         self.advance(now_ms)
-        sums, covers_ms = self._sums(), now_ms - self._taken_ms
-        if covers_ms > 0:
-            self.window_power_w = {c: (sums[c] - self._taken[c]) / covers_ms / 1000 for c in self.channels}
+        sums, covers_ms = self._sums(), now_ms - since_ms
+        if now_ms > self._taken_ms:
+            self.window_power_w = {c: (sums[c] - self._taken[c]) / (now_ms - self._taken_ms) / 1000 for c in self.channels}
             self._taken, self._taken_ms = sums, now_ms
         t = now_ms / 1000
         volts = 230 + 2 * math.sin(t / 4000) + 1.0 * math.sin(t / 611)
