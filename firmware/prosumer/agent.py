@@ -200,6 +200,7 @@ class Agent:
         self.planned = None
         self.trader.price_was(header.slot + 1, header.price_ucr_per_kwh)
         self.reveal(header.slot + 2)
+        self.chain.settled(self.node.state.accounts[self.me].next_seq)
         for reading in self.chain.unsettled(self.node.state.accounts[self.me].next_seq)[:MAX_LATE_READINGS]:
             self.offer(topics.READING, reading)  # after void slots: the next ones that a block can take
         gc.collect()

@@ -51,5 +51,9 @@ class ReadingChain:
         """A slot nobody settles ended (before the feeder's start): the next interval begins here."""
         self.base = self.boot = registers
 
+    def settled(self, next_seq):
+        """The agreed account has come to `next_seq`: keep the last reading, which the next one names, and what is newer."""
+        self.readings = [r for r in self.readings if r.seq >= next_seq] or self.readings[-1:]
+
     def unsettled(self, next_seq):
         return [r for r in self.readings if r.seq >= next_seq]

@@ -138,7 +138,7 @@ class Trader:
         """The signed Commit for (buy, sell) of `slot`; the order behind it is durable. None if one is sealed already."""
         if slot in self.sealed:
             return self.commit(slot)
-        self.sealed = {s: o for s, o in self.sealed.items() if s >= slot - 3}
+        self.sealed = {s: o for s, o in self.sealed.items() if s >= slot - 1}
         self.sealed[slot] = Order(self.member, slot, salt, curve[0], curve[1])
         orders = [self.sealed[s] for s in sorted(self.sealed)]
         durable.save(self.folder + "orders", *list_pieces(orders))
