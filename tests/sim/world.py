@@ -48,6 +48,7 @@ class World:
         self.blocks = {GENESIS: (0, 0, GENESIS)}  # hash: (h, parent h, parent hash)
         self.by_iteration = {}  # h: hashes proposed in it
         self.signed = {}  # (kind, h, hash): bitmap
+        self.statements = []  # its keys as they came: the order of a dict of tuples differs from process to process
         self.final = (0, GENESIS)  # the longest anyone has
         self.finals = 0
         self.alarms = 0  # a member saw by itself that too many lie
@@ -168,6 +169,8 @@ class World:
         what, h, block = action[0], action[1], action[2]
         m = self.members[i]
         if what == "vote" or what == "finalize":
+            if (what, h, block) not in self.signed:
+                self.statements.append((what, h, block))
             self.signed[(what, h, block)] = self.signed.get((what, h, block), 0) | 1 << i
             if what == "finalize" and self.certificate(what, h, block):
                 self.check_final(h, block)  # whether or not anyone has put the certificate together yet
