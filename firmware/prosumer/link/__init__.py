@@ -1,0 +1,1 @@
+"""Between meters: session.py keeps one MQTT connection (umqtt.simple) from ever hurting the meter, topics.py names what is said where."""
