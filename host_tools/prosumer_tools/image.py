@@ -112,8 +112,9 @@ def _description(path):
 
 
 def _only_docstring(path):
-    body = ast.parse(path.read_bytes()).body
-    return path.name == "__init__.py" and all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+    if path.name != "__init__.py":
+        return False
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in ast.parse(path.read_bytes()).body)
 
 
 def _write_image(files, out):

@@ -63,13 +63,15 @@ class Game(playing.Street):
 
         self.recorder.take = heard
 
-    def publish(self, *messages, counted=True):
-        """Put raw bytes on the street's topics, as anybody can who reaches the broker: (topic below the feeder's, payload)."""
+    async def publish(self, *messages, counted=True):
+        """Put raw bytes on the street's topics, as anybody can who reaches the broker: (topic below the feeder's, payload).
+
+        A fault that returns this holds virtual time until the broker has them all.
+        """
         if counted:
             self.supervisor.host_published(len(messages))
         sent = [self.client.publish(f"p/{self.feeder_id.hex()}/{topic}", payload, qos=1) for topic, payload in messages]
-        for each in sent:
-            each.wait_for_publish(5)
+        await asyncio.to_thread(lambda: [each.wait_for_publish(10) for each in sent])
 
     def state(self, name):
         return self.recorder.states.get(name, {})
@@ -117,7 +119,7 @@ class Run:
         found = {}
         for _, kind, sender, raw in self.said:
             if kind == "reading" and sender == member:
-                r = records.reading(raw)
+                r = records.Reading.read(records.Reader(raw, "reading"), "reading")
                 found[r.seq] = r
         return [found[seq] for seq in sorted(found)]
 

@@ -46,6 +46,7 @@ class Street:
         self.recorder = None
         self.note = ""            # one sentence: where the profiles come from
         self.battery_mwh = {}     # slot → [energy into each home's battery], for the pictures
+        self._retained = {}       # kind → the operator's or weather service's last word
         self.windows = {}         # (slot, member) → first bytes of a window of samples, for the pictures
         self.on_ready = lambda run: None
         self.faults = []          # (now_ms, function(run)): what tests and the soak do to the street
@@ -141,7 +142,8 @@ class Street:
         self.recorder = Recorder(self.out, self.feeder_id, len(self.street.homes))
         broker = self.supervisor.broker
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="recorder")
-        self.client.on_connect = lambda c, *_: (c.subscribe(f"p/{self.feeder_id.hex()}/#", 1), c.subscribe("prosumer/+/state", 0))
+        self.client.on_connect = lambda c, *_: (c.subscribe(f"p/{self.feeder_id.hex()}/#", 1), c.subscribe("prosumer/+/state", 0),
+                                                loop.call_soon_threadsafe(self._retain_again))
         self.client.on_message = lambda c, u, m: loop.call_soon_threadsafe(self.recorder.take, m.topic, m.payload)
         self.client.connect(broker.host, broker.port)
         self.client.loop_start()
@@ -162,8 +164,17 @@ class Street:
         self._publish("envelope", self.operator.envelope(self.feeder_id, first, last, *mwh))
 
     def _publish(self, kind, payload):
+        self._retained[kind] = payload
+        self._retain(kind).wait_for_publish(5)
+
+    def _retain(self, kind):
         self.supervisor.host_published(1)
-        self.client.publish(f"p/{self.feeder_id.hex()}/{kind}/255", payload, qos=1, retain=True).wait_for_publish(5)
+        return self.client.publish(f"p/{self.feeder_id.hex()}/{kind}/255", self._retained[kind], qos=1, retain=True)
+
+    def _retain_again(self):
+        """After an outage of the broker, which remembers nothing."""
+        for kind in self._retained:
+            self._retain(kind)
 
     # -- after the last slot
 
