@@ -12,7 +12,7 @@ from prosumer.errors import Reject
 from prosumer.ledger.mmr import MMR
 from prosumer.ledger.state import State
 from prosumer.link import topics
-from prosumer.records import DUMMY, FINALIZE, VOTE, Certificate, Header, Proposal, vote_message
+from prosumer.records import FINALIZE, VOTE, Certificate, Header, Proposal, vote_message
 from prosumer import durable
 
 _MAX_HEADERS = 8
@@ -114,6 +114,6 @@ class Catchup:
             if proposal.header.previous in node.chain:
                 node.extend(proposal)
         for c in notarized:
-            if c.iteration >= node.simplex.iteration or c.header_hash != DUMMY:
+            if c.iteration > node.final.iteration:  # also dummies below: a proposal may rest on the block before them
                 node.members.check_certificate(c, VOTE, vote_message(feeder, VOTE, c.iteration, c.header_hash))
                 node.adopt(c)

@@ -369,9 +369,9 @@ class Node:
     def adopt(self, certificate):
         """A checked notarization from a neighbour."""
         h, by = certificate.iteration, certificate.header_hash
-        before = self.simplex.iteration
+        before = self.simplex.iteration, self.simplex.tip
         actions = self.simplex.adopt_notarized(h, by)
-        if self.simplex.iteration != before:
+        if (self.simplex.iteration, self.simplex.tip) != before:
             self.notarizations.append(certificate)
         self.act(actions)
 
