@@ -1,7 +1,7 @@
 """`prosumer demo`: a June day in a street of eight homes at Carros, traded by eight meters.
 
 Four roofs, a battery, a car, a shop. Generation from measured cloudiness and the sun's geometry, consumption from the
-Richardson model. In the evening the grid operator asks for less (demand response).
+Richardson model. At noon the roofs would send more down the cable than it carries; the meters keep to its limit.
 """
 from pathlib import Path
 

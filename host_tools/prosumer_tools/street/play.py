@@ -23,6 +23,7 @@ from prosumer_tools.street.source import House
 _BEFORE_S = 60    # the meters are up this long before the first slot
 _ENROL_S = 60     # wall time an enrolment may take
 _RING_ENTRY = 146 + 8
+_POWER_BACK_S = 2  # wall time until a meter that somebody killed has its power back
 
 
 class PlayError(Exception):
@@ -58,7 +59,8 @@ class Street:
         self.say("building the firmware image")
         built = image.build_image()
         start_ms = (self.profiles.start_s - _BEFORE_S) * 1000
-        async with Supervisor(self.out / "emulator", built.path, start_ms, speed=0, broker=self.broker_kind, port=self.port) as self.supervisor:
+        async with Supervisor(self.out / "emulator", built.path, start_ms, speed=0, broker=self.broker_kind, port=self.port,
+                              power_back_s=_POWER_BACK_S) as self.supervisor:
             sup = self.supervisor
             sup.sample_source = self._samples
             sup.plant_state = lambda device, now: self.houses[device.name].state(now)
