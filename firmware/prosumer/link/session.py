@@ -206,7 +206,8 @@ class Session:
 
     def poll(self, now_ms, jitter_ms):
         """Take in all that has arrived; returns the queue of (topic, message), emptied. The last one's are done with."""
-        _Guarded.lent = False
+        if not [m for _, m in self.queue if type(m) is not bytes]:  # else one came while something was published
+            _Guarded.lent = False
         while self.client and not self.broken and _Guarded.held < _ROOM and self.client.sock.readable():
             self._guard(self.client.check_msg)
         if self.broken:
