@@ -1,10 +1,9 @@
 """What the tests of whole streets share: a bright noon with steady loads, a few meters of the real firmware, faults at chosen times.
 
-    run = play(tmp_path / "run", faults=[(3, 10, lambda game: game.supervisor.kill("birch"))])
+    run = play(tmp_path, faults=[(3, 10, lambda game: game.supervisor.kill("birch"))])
     run.blocks, run.states, run.rings, run.result (of `prosumer verify`), run.said (every machine message)
 """
 import asyncio
-import hashlib
 import json
 import struct
 
@@ -131,7 +130,3 @@ async def play_async(game, limit_s=90):
 
 def play(folder, limit_s=90, **options):
     return asyncio.run(play_async(Game(folder, **options), limit_s))
-
-
-def digest(tag, *pieces):
-    return hashlib.sha256(tag + b"".join(pieces)).digest()
