@@ -1,0 +1,14 @@
+"""The hardware layer: one module a chip, one class `Hal`, which board.py makes. Nothing else imports machine or network.
+
+    rate_hz, channels     of the samples; window_ms: how often read_window is due; frames_max: what one call can return
+    read_window(buf)      int16 frames into `buf` → (frames, covers_ms); covers_ms 0: a continuous stream. (0, 0): not yet
+    lost                  frames lost before what was just read: for Meter.lost, before its window
+    now_ms()              Unix ms, never going back; its first call waits until the time is known
+    entropy(n)            n bytes from the chip's generator, or Halt
+    unique_id()           bytes that no other chip has
+    wait(deadline, link)  idle until link.sock has data (True) or the deadline in Unix ms is reached (False)
+    set_power(name, mw)   what an actuator shall do; Halt for one the board does not have
+    plant()               (soc_mwh, capacity_mwh, ev_plugged, ev_need_mwh, ev_deadline_s, relay)
+    network_up()          whether the network stands
+    feed(), reset()       the watchdog: fed by each step of the agent
+"""

@@ -1,0 +1,213 @@
+"""Hardware layer of ESP32 boards: I2S converter, wireless network, time, watchdog. See hal/__init__.py for the contract.
+
+The first call of now_ms() brings up network and time and starts sampling, for as long as that takes: a meter whose house
+waits for its router after a power cut must not give up. What it waits for is on the console.
+"""
+import json
+import os
+import select
+import socket
+import time
+
+import machine
+import network
+from micropython import const
+
+from prosumer.errors import Halt, Reject
+from prosumer.hal.clock import LEAST_MS, Clock, answer_ms, request
+from prosumer.hal.sampler import CHUNK, Sampler
+
+_WATCHDOG_MS = const(60000)
+_JOIN_MS = const(20000)
+_SLICE_MS = const(500)
+_DMA_CHUNKS = const(16)  # 512 ms at 8 kHz, 32 KiB of internal memory
+_DRAIN_MS = const(100)
+_NTP_MS = const(3600000)
+_NTP_AGAIN_MS = const(64000)
+_FROM_1970_MS = 946684800000  # to 2000, where these ports' clocks begin
+
+
+class Hal:
+    """`sck`, `ws`, `sd`: pins of the converter, left channel voltage, right channel current."""
+
+    channels = 2
+    lost = 0
+
+    def __init__(self, sck, ws, sd, rate_hz=8000, window_ms=250, ring_ms=8000):
+        # with its radio off the chip's random generator is a pseudo one
+        self._wlan = network.WLAN(network.STA_IF)
+        self._wlan.active(True)
+        self._pins = sck, ws, sd
+        self.rate_hz, self.window_ms = rate_hz, window_ms
+        self.frames_max = rate_hz * window_ms // 500 // CHUNK * CHUNK  # twice a window: to catch up after long computing
+        self._ring_frames = rate_hz * ring_ms // 1000 // CHUNK * CHUNK
+        self._clock = self._watchdog = self._sock = self._udp = None
+        self._poll = select.poll()
+
+    def entropy(self, n):
+        if not self._wlan.active():
+            raise Halt("entropy-radio-off")
+        return os.urandom(n)
+
+    def unique_id(self):
+        return machine.unique_id()
+
+    def now_ms(self):
+        if not self._clock:
+            self._start()
+        return self._clock.now_ms()
+
+    def read_window(self, buf):
+        frames, self.lost = self._sampler.take(buf)
+        return frames, 0
+
+    def set_power(self, name, power_mw):
+        raise Halt("no-actuator-" + name)
+
+    def plant(self):
+        return 0, 0, 0, 0, 0, 1
+
+    def wait(self, deadline_ms, link=None):
+        sock = link.sock if link else None
+        if sock is not self._sock:
+            if self._sock is not None:
+                self._poll.unregister(self._sock)
+            if sock is not None:
+                self._poll.register(sock, select.POLLIN)
+            self._sock = sock
+        while True:
+            now = self.now_ms()
+            if now >= self._ntp_ms:
+                self._ask_again(now)
+            for source, _ in self._poll.ipoll(max(0, min(deadline_ms - now, _SLICE_MS))):
+                if source is not self._udp:
+                    return True
+                self._hear()
+            if now >= deadline_ms:
+                return False
+
+    def network_up(self):
+        return self._wlan.isconnected()
+
+    def feed(self):
+        if self._watchdog:
+            self._watchdog.feed()
+
+    def reset(self):
+        machine.reset()
+
+    # -- start
+
+    def _start(self):
+        settings = _settings()
+        if "wifi" not in settings:
+            raise Halt("no-wifi-in-config")
+        self._watchdog = machine.WDT(timeout=_WATCHDOG_MS)
+        self._server = settings.get("ntp", "pool.ntp.org")
+        unix_ms = None
+        while unix_ms is None:
+            if self._join(settings["wifi"]):
+                unix_ms = self._first_time()
+                if unix_ms is None:
+                    self._nap(5000)
+            if unix_ms is None and _rtc_ms() >= LEAST_MS:  # it goes on through every reset but a power cut
+                unix_ms = _rtc_ms()
+                print("no time from the network; going on with the chip's clock")
+        self._clock = Clock(unix_ms, time.ticks_ms, time.ticks_diff)
+        self._ntp_ms = unix_ms + _NTP_AGAIN_MS
+        year, month, day, hour, minute, second, weekday = time.gmtime(unix_ms // 1000 - _epoch_ms() // 1000)[:7]
+        machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
+        sck, ws, sd = [machine.Pin(n) for n in self._pins]
+        i2s = machine.I2S(0, sck=sck, ws=ws, sd=sd, mode=machine.I2S.RX, bits=32, format=machine.I2S.STEREO, rate=self.rate_hz,
+                          ibuf=_DMA_CHUNKS * CHUNK * 8)
+        self._sampler = Sampler(i2s, self.rate_hz, (_DMA_CHUNKS - 1) * CHUNK, self._ring_frames, time.ticks_us, time.ticks_diff)
+        self._timer = machine.Timer(0)
+        self._timer.init(period=_DRAIN_MS, mode=machine.Timer.PERIODIC, callback=self._sampler.drain)
+
+    def _join(self, wifi):
+        wlan = self._wlan
+        try:
+            if not wlan.isconnected():
+                wlan.disconnect()
+                wlan.connect(wifi["ssid"], wifi["password"])
+            for _ in range(_JOIN_MS // 100):
+                if wlan.isconnected():
+                    return True
+                self._nap()
+        except OSError as e:
+            print("network:", e)
+            self._nap()
+        why = {network.STAT_WRONG_PASSWORD: "wrong password", network.STAT_NO_AP_FOUND: "not in reach"}
+        print("waiting for the network", wifi["ssid"] + ":", why.get(wlan.status(), "no connection"))
+        return False
+
+    def _first_time(self):
+        for _ in range(3):
+            try:
+                if not self._udp:
+                    self._open()
+                self._send()
+                for _ in range(20):
+                    for _ in self._poll.ipoll(100):
+                        return answer_ms(self._udp.recv(64), self._nonce)
+                    self.feed()
+            except (OSError, Reject) as e:
+                print("time server", self._server + ":", e)
+                self._nap()
+        print("waiting for the time from", self._server)
+
+    def _nap(self, ms=100):
+        self.feed()
+        time.sleep_ms(ms)
+
+    # -- time
+
+    def _open(self):
+        address = socket.getaddrinfo(self._server, 123)[0][-1]
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.connect(address)  # datagrams of others are not for us
+        udp.setblocking(False)
+        self._udp = udp
+        self._poll.register(udp, select.POLLIN)
+
+    def _send(self):
+        self._nonce = self.entropy(8)
+        self._udp.send(request(self._nonce))
+
+    def _ask_again(self, now):
+        self._ntp_ms = now + _NTP_AGAIN_MS
+        try:
+            if not self._udp:
+                self._open()
+            self._send()
+        except OSError:
+            self._close()  # the server may have moved: look its name up again
+
+    def _hear(self):
+        try:
+            if self._clock.correct(answer_ms(self._udp.recv(64), self._nonce)):
+                self._ntp_ms = self._clock.now_ms() + _NTP_MS
+                self._nonce = None  # an answer counts once
+        except Reject:
+            self._clock.refused += 1
+        except OSError:
+            self._close()
+
+    def _close(self):
+        if self._udp:
+            self._poll.unregister(self._udp)
+            self._udp.close()
+            self._udp = None
+
+
+def _settings():
+    with open("/config.json") as f:
+        return json.load(f)
+
+
+def _epoch_ms():
+    return _FROM_1970_MS if time.gmtime(0)[0] == 2000 else 0
+
+
+def _rtc_ms():
+    return time.time_ns() // 1000000 + _epoch_ms()

@@ -1,0 +1,337 @@
+"""Stand-ins for what an ESP32 gives: machine, network, time, sockets. They keep the parts' contracts and fail as the parts do.
+
+`Chip()` puts itself in the place of the modules that prosumer.hal.esp32 imports. Time moves only in sleeps, waits and `work`.
+"""
+import math
+import struct
+import sys
+from array import array
+
+
+class Bitten(Exception):
+    """The watchdog reset the chip."""
+
+
+class Stop(Exception):
+    """The test has seen enough."""
+
+
+class Chip:
+    def __init__(self):
+        self.us = 5
+        self.epoch_ms = 1_800_000_000_000  # Unix time when the chip got its power
+        self.rtc_ms = 0  # since 2000, as after a power cut
+        self.timers = []
+        self.fed = None
+        self.stop_us = None
+        self.i2s_ppm = 0
+        self.callbacks_run = True
+        self.i2s = None
+        self.wlan = Wlan(self)
+        self.ntp = Ntp(self)
+        self.resets = 0
+        self.said = []
+        sys.modules["machine"], sys.modules["network"] = Machine(self), Network(self)
+        from prosumer.hal import esp32
+        esp32.machine, esp32.network = sys.modules["machine"], sys.modules["network"]
+        esp32.time = esp32.os = esp32.select = esp32.socket = self
+        esp32.print = lambda *words: self.said.append(" ".join([str(w) for w in words]))
+        self.hal_module = esp32
+
+    # -- time
+
+    def work(self, us, callbacks=True):
+        """The chip computes for so long; timers' callbacks run between bytecodes unless native code holds the processor."""
+        end = self.us + us
+        while self.us < end:
+            due = min([t.due for t in self.timers] + [end])
+            if callbacks and due < end:
+                self.us = max(self.us, due)
+                for t in self.timers:
+                    t.run()
+            else:
+                self.us = end
+            self.check()
+        for t in self.timers:
+            t.run()
+
+    def check(self):
+        if self.fed is not None and self.us - self.fed[0] > self.fed[1] * 1000:
+            raise Bitten()
+        if self.stop_us and self.us > self.stop_us:
+            raise Stop()
+
+    def ticks_us(self):
+        return self.us & 0x3FFFFFFF
+
+    def ticks_ms(self):
+        return self.us // 1000 & 0x3FFFFFFF
+
+    def ticks_diff(self, a, b):
+        return ((a - b + 0x20000000) & 0x3FFFFFFF) - 0x20000000
+
+    def sleep_ms(self, ms):
+        self.work(ms * 1000)
+
+    def unix_ms(self):
+        return self.epoch_ms + self.us // 1000
+
+    def time_ns(self):
+        return (self.rtc_ms + self.us // 1000) * 1000000
+
+    def gmtime(self, seconds=0):
+        import time
+        return time.gmtime(seconds + 946684800)[:8]  # this port's epoch is 2000
+
+    # -- os, select, socket
+
+    def urandom(self, n):
+        return bytes([(self.us * 31 + k * 17) & 255 for k in range(n)]) if self.wlan.on else bytes(n)
+
+    def poll(self):
+        return Poll(self)
+
+    POLLIN = 1
+    AF_INET = 2
+    SOCK_DGRAM = 2
+
+    def getaddrinfo(self, host, port):
+        if not self.wlan.joined() or self.ntp.unknown:
+            raise OSError(-2)
+        return [(2, 2, 0, "", (host, port))]
+
+    def socket(self, *_):
+        return self.ntp.open()
+
+
+class Poll:
+    def __init__(self, chip):
+        self.chip = chip
+        self.sources = []
+
+    def register(self, source, flags):
+        self.sources.append(source)
+
+    def unregister(self, source):
+        self.sources.remove(source)
+
+    def ipoll(self, timeout):
+        end = self.chip.us + timeout * 1000
+        while True:
+            ready = [(s, 1) for s in self.sources if s.ready_us() is not None and s.ready_us() <= self.chip.us]
+            if ready or self.chip.us >= end:
+                return ready
+            next_us = min([s.ready_us() for s in self.sources if s.ready_us() is not None] + [end])
+            self.chip.work(max(1, next_us - self.chip.us))
+
+
+class Link:
+    """What `wait` sees of the session: a socket that has data at a time."""
+
+    def __init__(self, at_us=None):
+        self.sock = self
+        self.at_us = at_us
+
+    def ready_us(self):
+        return self.at_us
+
+
+class Ntp:
+    """A time server; `mood`: honest, silent, forged, unsure, or an offset of its clock in ms."""
+
+    def __init__(self, chip):
+        self.chip = chip
+        self.mood = "honest"
+        self.offset_ms = 0
+        self.unknown = False
+        self.asked = self.opened = 0
+        self._answer = None
+
+    def open(self):
+        self.opened += 1
+        self._answer = None
+        return self
+
+    def connect(self, address):
+        if address[1] != 123:
+            raise OSError(22)
+
+    def setblocking(self, flag):
+        pass
+
+    def close(self):
+        pass
+
+    def send(self, packet):
+        if not self.chip.wlan.joined():
+            raise OSError(113)
+        if len(packet) != 48 or packet[0] != 0x23:
+            raise OSError(22)
+        self.asked += 1
+        if self.mood == "silent":
+            return
+        ms = self.chip.unix_ms() + self.offset_ms + 2208988800000
+        out = bytearray(48)
+        out[0], out[1] = 0x24, 0 if self.mood == "unsure" else 2
+        out[24:32] = bytes(8) if self.mood == "forged" else packet[40:48]
+        struct.pack_into(">II", out, 40, ms // 1000 & 0xFFFFFFFF, (ms % 1000 << 32) // 1000)
+        self._answer = self.chip.us + 30000, bytes(out)
+
+    def ready_us(self):
+        return self._answer[0] if self._answer else None
+
+    def recv(self, n):
+        if not self._answer or self._answer[0] > self.chip.us:
+            raise OSError(11)
+        data, self._answer = self._answer[1], None
+        return data
+
+
+class Wlan:
+    """A station; it joins after some tries, or never for a reason."""
+
+    def __init__(self, chip):
+        self.chip = chip
+        self.on = False
+        self.works = True  # the radio can be switched on
+        self.tries_needed = 1
+        self.refusal = None
+        self.tries = 0
+        self.password = "right"
+
+    def active(self, flag=None):
+        if flag is not None:
+            self.on = flag and self.works
+        return self.on
+
+    def connect(self, ssid, password):
+        if not self.on:
+            raise OSError("Wifi Not Started")
+        self.tries += 1
+        if password != self.password:
+            self.refusal = 202
+
+    def disconnect(self):
+        pass
+
+    def joined(self):
+        return self.on and not self.refusal and self.tries >= self.tries_needed
+
+    isconnected = joined
+
+    def status(self):
+        return 1010 if self.joined() else self.refusal or 1001
+
+
+class Network:
+    STA_IF = 0
+    STAT_WRONG_PASSWORD = 202
+    STAT_NO_AP_FOUND = 201
+
+    def __init__(self, chip):
+        self.WLAN = lambda interface: chip.wlan
+
+
+class Timer:
+    def __init__(self, chip):
+        self.chip = chip
+        self.due = 1 << 60
+
+    def init(self, period, mode, callback):
+        self.period, self.callback = period * 1000, callback
+        self.due = self.chip.us + self.period
+        self.chip.timers.append(self)
+
+    def run(self):
+        if self.chip.us >= self.due:
+            self.due = self.chip.us + self.period  # what was missed meanwhile is not made up for
+            if self.chip.callbacks_run:
+                self.callback(self)
+
+
+class Wdt:
+    def __init__(self, chip, timeout):
+        self.chip, self.timeout = chip, timeout
+        self.feed()
+
+    def feed(self):
+        self.chip.fed = self.chip.us, self.timeout
+
+
+class Rtc:
+    def __init__(self, chip):
+        self.chip = chip
+
+    def datetime(self, t):
+        self.chip.rtc = t
+
+
+class Maker:
+    """A class of the chip's: called with the number of the peripheral."""
+
+    RX, STEREO, PERIODIC = 1, 2, 1
+
+    def __init__(self, part, chip):
+        self.part, self.chip = part, chip
+
+    def __call__(self, number, **options):
+        if number != 0:
+            raise ValueError("invalid id")
+        return self.part(self.chip, **options)
+
+
+class Machine:
+    def __init__(self, chip):
+        self.chip = chip
+        self.I2S = Maker(I2s, chip)
+        self.Timer = Maker(Timer, chip)
+        self.WDT = lambda timeout: Wdt(chip, timeout)
+        self.RTC = lambda: Rtc(chip)
+        self.Pin = lambda number: number
+
+    def unique_id(self):
+        return b"\x01\x02\x03\x04\x05\x06"
+
+    def reset(self):
+        self.chip.resets += 1
+
+
+class I2s:
+    """RX in 32-bit stereo: DMA descriptors of 256 frames, filled in real time; when all are full the oldest is dropped.
+
+    readinto blocks until the buffer, of one descriptor at most, is full. 27000 counts of voltage, 20000 of current 0.5 rad behind, 50 Hz."""
+
+    memory = 64 << 10
+
+    def __init__(self, chip, sck, ws, sd, mode, bits, format, rate, ibuf):
+        if ibuf > self.memory or mode != 1 or bits != 32 or format != 2:
+            raise OSError(0x101)
+        self.chip, self.rate = chip, rate
+        self.queue = max(ibuf // 2048, 2) - 1
+        self.start_us = chip.us
+        self.read = self.forgotten = self.waits = 0  # frames, frames, count
+        chip.i2s = self
+
+    def sampled(self):
+        """Frames in finished descriptors."""
+        return (self.chip.us - self.start_us) * self.rate * (1000000 + self.chip.i2s_ppm) // 1000000000000 // 256 * 256
+
+    def readinto(self, raw):
+        want = len(raw) // 8
+        over = self.sampled() - self.read - self.queue * 256
+        if over > 0:
+            self.forgotten += over
+            self.read += over
+        if self.sampled() - self.read < want:
+            self.waits += 1
+            while self.sampled() - self.read < want:
+                self.chip.us += 125
+        else:
+            self.chip.us += 60
+        at = self.read % 160 * 8
+        raw[:] = self.wave[at:at + 8 * want]
+        self.read += want
+        return len(raw)
+
+    wave = bytes(array("i", [round(a * 65536 * math.sin(2 * math.pi * k / 160 - p)) for k in range(160 + 256)
+                             for a, p in ((27000, 0), (20000, 0.5))]))
