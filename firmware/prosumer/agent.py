@@ -8,6 +8,8 @@ import gc
 import json
 import os
 
+from micropython import const
+
 from prosumer.errors import Reject
 from prosumer.identity.chain import ReadingChain
 from prosumer.identity.members import Members
@@ -22,7 +24,7 @@ from prosumer.metering.house import House
 from prosumer.records import MAX_LATE_READINGS, Header
 
 _FOLDER = "/data/"
-_ROUNDS = 8
+_ROUNDS = const(64)  # of messages, before a flood is cut off so that metering goes on
 
 
 class Agent:
@@ -137,7 +139,9 @@ class Agent:
                 self.node.receive(kind, member, message, now)
         except Reject as e:
             self.count(e.code)
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError, MemoryError):
+        except MemoryError:
+            self.count("no-memory")
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
             self.count("malformed")
 
     def announce(self):

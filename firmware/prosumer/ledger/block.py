@@ -7,7 +7,7 @@ from prosumer.errors import Reject
 from prosumer.ledger import salted
 from prosumer.ledger.pool import check_order, fault, rank
 from prosumer.market import clearing, settlement
-from prosumer.records import MAX_LATE_READINGS, ROLE_GENERATES, Body, Header
+from prosumer.records import ROLE_GENERATES, Body, Header
 
 _CORRECTION_S = 86400  # a reading may come this late; then its slots are settled by rule
 
@@ -39,8 +39,15 @@ def omitted(genesis, state, slot, pool, body):
     for e in have.envelopes:
         if not [t for t in body.envelopes if rank(t) >= rank(e)] and ("e", rank(e), 0) not in pool.late:
             return "e", e
-    for key, mine, theirs in (("o", have.orders, body.orders), ("r", have.readings, body.readings),
-                              ("c", have.commits, body.commits)):
+    mine = {(r.member, r.seq): r.raw for r in have.readings}
+    for r in body.readings:
+        if mine.get((r.member, r.seq), r.raw) != r.raw:  # its sender told the proposer something else than me
+            mine = {k: raw for k, raw in mine.items() if k[0] != r.member}
+        mine.pop((r.member, r.seq), None)
+    for r in have.readings:
+        if (r.member, r.seq) in mine and ("r", r.slot, r.member) not in pool.late:
+            return "r", r
+    for key, mine, theirs in (("o", have.orders, body.orders), ("c", have.commits, body.commits)):
         there = [(r.member, r.slot) for r in theirs]
         for r in mine:
             if (r.member, r.slot) not in there and (key, r.slot, r.member) not in pool.late:
@@ -113,19 +120,8 @@ def _settle(genesis, state, slot, readings, verified):
         if r.member >= genesis.n:
             raise Reject("not-a-member")
         a = state.accounts[r.member]
-        if (r.seq != a.next_seq or r.previous != a.head) and r.seq < a.next_seq + MAX_LATE_READINGS:
-            raise Reject("broken-chain")  # else those between are lost: a meter keeps its last few, and the registers count on
-        if not a.next_slot <= r.slot <= slot - 1:
-            raise Reject("wrong-slot")
+        gap_import, gap_export, minted = a.gap(r, slot, genesis.fuse_mwh(r.member))
         verified(r)
-        gap_import = r.import_mwh - r.interval_import_mwh - a.import_mwh
-        gap_export = r.export_mwh - r.interval_export_mwh - a.export_mwh
-        minted = r.generation_mwh - a.generation_mwh
-        if not a.next_seq:  # the first reading of all: the registers begin to count here
-            gap_import = gap_export = 0
-            minted = r.interval_generation_mwh
-        if gap_import < 0 or gap_export < 0 or minted < r.interval_generation_mwh:
-            raise Reject("register-went-back")
         if fault(r):  # its energy counts at the tariff, its trades as a missing reading's
             gap_import += r.interval_import_mwh
             gap_export += r.interval_export_mwh
@@ -135,10 +131,9 @@ def _settle(genesis, state, slot, readings, verified):
             _book(genesis, state, r.member, s, None)
         if gap_import or gap_export:
             _enter(state, r.member, settlement.correct(genesis, 0, 0, gap_import, gap_export))
-        a.import_mwh, a.export_mwh, a.generation_mwh = r.import_mwh, r.export_mwh, r.generation_mwh
         if genesis.members[r.member][1] & ROLE_GENERATES:
-            a.green_mwh += minted
-        a.next_slot, a.next_seq, a.head = r.slot + 1, r.seq + 1, r.hash(genesis.feeder_id)
+            a.green_mwh += minted + r.interval_generation_mwh
+        a.advance(r, r.hash(genesis.feeder_id))
     oldest = slot - _CORRECTION_S // genesis.slot_s
     for s in [s for s in sorted(state.positions) if s < oldest]:
         for m in sorted(state.positions[s][1]):

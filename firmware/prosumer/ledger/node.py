@@ -128,14 +128,14 @@ class Node:
         patience = 3 * self.genesis.delta_ms
         if not self.timer or self.timer[0] != h or self.timer[1] != slot:
             self.timer = (h, slot, now_ms + patience)
-            if tip and self.simplex.propose_parent():
-                self._propose(slot, tip)
-            elif self.early:
-                early, self.early = self.early, None
-                try:
+            try:
+                if tip and self.simplex.propose_parent():
+                    self._propose(slot, tip)
+                elif self.early:
+                    early, self.early = self.early, None
                     self._accept(early, now_ms)
-                except Reject as e:
-                    self.count(e.code)
+            except Reject as e:
+                self.count(e.code)
         elif now_ms >= self.timer[2]:
             self.timer = (h, slot, now_ms + patience)
             self.count("timeout")

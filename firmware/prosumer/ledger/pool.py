@@ -3,6 +3,7 @@
 Everything in here has passed its signature; the pool is bounded by members × slots, never by what a sender likes.
 """
 from prosumer.errors import Reject
+from prosumer.ledger.state import Account
 from prosumer.market import clearing
 from prosumer.records import FAULTS, MAX_LATE_READINGS
 
@@ -100,12 +101,14 @@ class Pool:
 
         `skip`: if there is none, one that may leave out what is lost (block.execute says from where on).
         """
-        out, seq, head = [], account.next_seq, account.head
+        out, account = [], Account(account.values())
         for r in self.readings[member]:
-            follows = r.seq == seq and r.previous == head or skip and not out and r.seq >= seq + MAX_LATE_READINGS
-            if follows and r.slot <= slot and len(out) < MAX_LATE_READINGS:
-                out.append(r)
-                seq, head = seq + 1, r.hash(self.genesis.feeder_id)
+            try:
+                account.gap(r, slot + 1, self.genesis.fuse_mwh(member), skip and not out)
+            except Reject:
+                continue  # it waits for its turn, or its sender lies
+            account.advance(r, r.hash(self.genesis.feeder_id))
+            out.append(r)
         return out
 
     def settled(self, state, slot):

@@ -6,7 +6,9 @@ generation_mwh:8 head:32; the whole state of 8 members is about 1.2 kB.
 import struct
 
 from prosumer.codec import Cursor
+from prosumer.errors import Reject
 from prosumer.ledger import salted
+from prosumer.records import MAX_LATE_READINGS
 
 _ACCOUNT = ">qQIIQQQ32s"
 _FIELDS = ("balance_ucr", "green_mwh", "next_slot", "next_seq", "import_mwh", "export_mwh", "generation_mwh", "head")
@@ -23,8 +25,38 @@ class Account:
         for name, value in zip(_FIELDS, values):
             setattr(self, name, value)
 
+    def gap(self, r, slot, fuse_mwh, skip=True):
+        """Energy (import, export, generated) mWh that reading `r` adds beside its interval's; Reject if block `slot` cannot take it next.
+
+        A fuse lets pass twice its rating for a while, never more. `skip`: readings between may be lost, since a meter keeps
+        its last few and its registers count on.
+        """
+        if (r.seq != self.next_seq or r.previous != self.head) and (not skip or r.seq < self.next_seq + MAX_LATE_READINGS):
+            raise Reject("broken-chain")
+        if not self.next_slot <= r.slot <= slot - 1:
+            raise Reject("wrong-slot")
+        intervals = r.interval_import_mwh, r.interval_export_mwh, r.interval_generation_mwh
+        if self.next_seq:
+            gaps = [now - before - i for now, before, i in zip(
+                (r.import_mwh, r.export_mwh, r.generation_mwh), (self.import_mwh, self.export_mwh, self.generation_mwh), intervals)]
+        else:
+            gaps = [0, 0, 0]  # the first reading of all: the registers begin to count here
+        if min(gaps) < 0:
+            raise Reject("register-went-back")
+        if max(intervals) > 2 * fuse_mwh or max(gaps) > 2 * fuse_mwh * (r.slot + 1 - self.next_slot) or r.seq == 0xFFFFFFFF:
+            raise Reject("implausible")
+        return gaps
+
+    def advance(self, r, digest):
+        """`r` is settled."""
+        self.import_mwh, self.export_mwh, self.generation_mwh = r.import_mwh, r.export_mwh, r.generation_mwh
+        self.next_slot, self.next_seq, self.head = r.slot + 1, r.seq + 1, digest
+
     def pack(self):
-        return struct.pack(_ACCOUNT, *[getattr(self, f) for f in _FIELDS])
+        return struct.pack(_ACCOUNT, *self.values())
+
+    def values(self):
+        return [getattr(self, f) for f in _FIELDS]
 
 
 class State:

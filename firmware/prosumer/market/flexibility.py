@@ -88,17 +88,19 @@ class Battery:
         lean = _clip(path * (high - low) // max(flow // 2, 1), low - high, high - low)
         return (low + high - lean) // 2, flow // 2, slots
 
-    def steps(self, stored_mwh, outlook, slot_s, retail, feed_in, prices=()):
-        """Steps for the order of a slot that begins with `stored_mwh`; `outlook` and `prices` are of the slots after it.
+    def steps(self, stored_mwh, outlook, slot_s, retail, feed_in, prices=(), span=1):
+        """Steps for the order of a slot that begins with `stored_mwh`; `outlook` and `prices` are of the times after it.
+
+        An entry of these stands for `span` slots: a day of short slots would not fit a small heap.
 
         Without an outlook (a first day) stored energy is never sold and bought only near feed-in: greedy.
         """
         efficiency = self.efficiency
         give, take = self.limits_mw(stored_mwh, slot_s)
         give, take = -(give * slot_s // _HOUR_S), take * slot_s // _HOUR_S
-        shift, spread, slots = self.turning_point(stored_mwh, outlook, slot_s) if outlook else (self.capacity_mwh, 0, 0)
+        shift, spread, slots = self.turning_point(stored_mwh, outlook, slot_s * span) if outlook else (self.capacity_mwh, 0, 0)
         needed = retail * efficiency // 1000                # worth of a stored unit that replaces a purchase
-        spare, most = self._market(stored_mwh, slot_s, retail, feed_in, prices, slots)
+        spare, most = self._market(stored_mwh, slot_s * span, retail, feed_in, prices, slots)
         if not outlook:
             most = (retail + 3 * feed_in) // 4
         steps = []

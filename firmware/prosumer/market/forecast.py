@@ -188,29 +188,29 @@ class Forecast:
         cloud = min(self._sun_views.deviation(sun, self._sun[at] < 0), sun)
         return max(miss, cloud) + min(miss, cloud) * 3 // 8     # close to sqrt(a^2 + b^2)
 
-    def ahead(self, slot, count):
-        """Net need (consumption - generation) of `count` slots from `slot` by the profiles, [] before a whole day is known.
+    def ahead(self, slot, count, span=1):
+        """Net need (consumption - generation) of `count` times `span` slots from `slot` by the profiles, [] before a day is known.
 
         The outlook that storage is planned by.
         """
         use, sun = self._use, self._sun
         if min(use) < 0:
             return []
-        return [use[at] - sun[at] for at in [self._bin(s) for s in range(slot, slot + count)]]
+        return [(use[at] - sun[at]) * span for at in [self._bin(slot + i * span) for i in range(count)]]
 
     def observe_price(self, slot, price_ucr_per_kwh):
         """Learn what a slot cleared at (a void slot: retail)."""
         at = self._bin(slot)
         self._prices[at] = _level(self._prices[at], price_ucr_per_kwh, 1)
 
-    def prices(self, slot, count, retail, feed_in, irradiance=()):
-        """Expected clearing prices of `count` slots from `slot`: as on the last days, before that by how bright it will be.
+    def prices(self, slot, count, retail, feed_in, irradiance=(), span=1):
+        """Expected clearing prices of every `span`-th slot from `slot`: as on the last days, before that by how bright it will be.
 
         `irradiance`: the weather forecast of these slots, None where there is none.
         """
         expected = []
         for i in range(count):
-            price = self._prices[self._bin(slot + i)]
+            price = self._prices[self._bin(slot + i * span)]
             if price < 0:
                 light = irradiance[i] if i < len(irradiance) else None
                 price = retail - (retail - feed_in) * min(light or 0, _BRIGHT) * 3 // (4 * _BRIGHT)

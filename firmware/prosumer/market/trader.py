@@ -3,6 +3,8 @@
 Joins forecast, bidding and the flexible devices (each a pure module beside this one) with what the meter knows:
 its own history, the weather, the battery's and car's state. An order is on flash before its commit leaves.
 """
+from micropython import const
+
 from prosumer import durable
 from prosumer.codec import Cursor, list_pieces
 from prosumer.errors import Reject
@@ -10,7 +12,7 @@ from prosumer.market import bidding, flexibility, settlement
 from prosumer.market.forecast import Forecast, hourly
 from prosumer.records import Commit, Order
 
-_BRIGHT = 800  # W/m2 at which, not knowing better, half of the way from retail to feed-in is expected as price
+_ENTRIES = const(96)  # of an outlook: a day of slots of 15 minutes and more
 
 
 class Weather:
@@ -41,7 +43,6 @@ class Trader:
         saved = durable.load(folder + "forecast")
         if saved:
             self.forecast.load(saved)
-        self.prices = [-1] * min(self.per_day, 96)
         self.weather = Weather()
         b, e = devices.get("battery"), devices.get("ev")
         self.battery = flexibility.Battery(b["capacity_mwh"], b["power_mw"], b.get("efficiency_permille", 950)) if b else None
@@ -67,20 +68,12 @@ class Trader:
         durable.save(self.folder + "forecast", *self.forecast.pieces())
 
     def price_was(self, slot, price):
-        at = slot % self.per_day * len(self.prices) // self.per_day
-        self.prices[at] = price if self.prices[at] < 0 else (self.prices[at] + price) // 2
+        self.forecast.observe_price(slot, price)
 
-    def price_outlook(self, slot, count):
-        """Expected prices of the slots from `slot`: as on the last days, else by how bright it will be."""
-        out = []
-        retail, feed_in = self.genesis.retail_ucr_per_kwh, self.genesis.feed_in_ucr_per_kwh
-        for s in range(slot, slot + count):
-            price = self.prices[s % self.per_day * len(self.prices) // self.per_day]
-            if price < 0:
-                bright = min(self.irradiance(s) or 0, _BRIGHT)
-                price = retail - (retail - feed_in) * bright // (2 * _BRIGHT)
-            out.append(price)
-        return out
+    def price_outlook(self, slot, count, span=1):
+        """Expected prices of `count` slots from `slot`, or of every `span`-th."""
+        light = [self.irradiance(slot + i * span) for i in range(count)]
+        return self.forecast.prices(slot, count, self.genesis.retail_ucr_per_kwh, self.genesis.feed_in_ucr_per_kwh, light, span)
 
     # -- orders
 
@@ -96,21 +89,23 @@ class Trader:
         g, flex, can_have = self.genesis, [], 0
         if sun:
             can_have = min(sun + 3 * deviation, self.peak_mwh or sun)
-        prices = self.price_outlook(target + 1, self.per_day)
         if self.battery:
             next_use, next_sun, _ = self.forecast.predict(slot + 1, run, self.irradiance(slot + 1))
             stored = self.battery.after(plant[0], position - next_use + next_sun, self.slot_s)
-            outlook = self.forecast.ahead(target + 1, self.per_day)
-            steps = self.battery.steps(stored, outlook, self.slot_s, g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh, prices)
+            span = -(-self.per_day // _ENTRIES)
+            outlook = self.forecast.ahead(target + 1, self.per_day // span, span)
+            prices = self.price_outlook(target + 1, self.per_day // span, span)
+            steps = self.battery.steps(stored, outlook, self.slot_s, g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh, prices, span)
             flex += steps
             can_have += sum([give for _, _, give in steps])
         left = self.slots_left(plant, target)
         if left:
             need = plant[3] - self._planned(slot + 1, position)
-            flex += self.ev.steps(need, left, self.slot_s, g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh, prices)
+            flex += self.ev.steps(need, left, self.slot_s, g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh,
+                                  self.price_outlook(target + 1, min(left, _ENTRIES)))
         fuse = g.fuse_mwh(self.member)
         buy, sell = bidding.make_order(g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh, use - sun, deviation, flex, fuse,
-                                       min(can_have, fuse), self.local)
+                                       min(can_have, fuse), self.local, self.forecast.tails)
         return (list(buy), list(sell)) if buy or sell else None
 
     def slots_left(self, plant, slot):
@@ -131,8 +126,8 @@ class Trader:
             return 0
         g = self.genesis
         steps = self.ev.steps(plant[3], left, self.slot_s, g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh,
-                              self.price_outlook(slot + 1, left))
-        return sum([take for value, take, _ in steps if value >= g.retail_ucr_per_kwh]) * 3600 // self.slot_s
+                              self.price_outlook(slot + 1, min(left, _ENTRIES)))
+        return flexibility.must_mw(steps, g.retail_ucr_per_kwh, self.slot_s)
 
     def seal(self, slot, curve, salt):
         """The signed Commit for (buy, sell) of `slot`; the order behind it is durable. None if one is sealed already."""

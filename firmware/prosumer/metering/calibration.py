@@ -11,6 +11,7 @@ A current:  gain_na    nanoamperes per count; negative turns the clamp round
             noise_mc, clip, max_ma (the current its class holds up to)
 """
 import hashlib
+import json
 
 from prosumer.errors import Reject
 
@@ -52,6 +53,17 @@ class Calibration:
             return cls(d["voltages"], d["currents"], d["state"], d["accuracy"], d["date"])
         except (KeyError, TypeError, AttributeError):
             raise Reject("calibration-shape")
+
+    @classmethod
+    def load(cls, path, nominal):
+        """What an installer left at `path`, else `nominal`. A damaged file is refused: the nominal numbers may be far off."""
+        try:
+            with open(path) as f:
+                return cls.from_dict(json.load(f))
+        except OSError:
+            return nominal
+        except ValueError:
+            raise Reject("calibration-damaged")
 
     def hash(self):
         """First 8 bytes of SHA-256 over one line per channel, numbers in the order of the fields above."""

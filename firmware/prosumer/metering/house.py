@@ -40,8 +40,10 @@ class House:
         """One buffer; true when a journal period ended with it and the registers are on flash."""
         frames, covers_ms = self.hal.read_window(self.buffer)
         if frames:
+            if self.hal.lost:
+                self.meter.lost(self.hal.lost)
             self.meter.window(self.buffer, frames, covers_ms)
-        if now_ms - self._journal_ms < _JOURNAL_MS:
+        if 0 <= now_ms + self.hal.window_ms - self._journal_ms <= _JOURNAL_MS:  # the next one comes early enough
             return False
         self._journal_ms = now_ms
         for i, (name, role) in enumerate(self.roles):

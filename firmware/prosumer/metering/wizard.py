@@ -1,13 +1,15 @@
 """Calibration on the spot: from a few loads measured by the meter and by a reference to gains and a phase table.
 
-Imported only while an installer is there. Each point is an interval's reading of one clamp (`Meter.close_interval()`) beside what a
-reference meter, or a load whose power is known, says. A resistive load has no angle, so what the meter sees as its angle is the
-clamp's own: no inductive load is needed to find it, but one proves it.
+`prosumer calibrate` runs it on the Unix port, so it takes no room on a meter. Each point is an interval's reading of one clamp
+(`Meter.close_interval()`, with no_load_mw 0) beside what a reference meter, or a load whose power is known, says. A resistive load
+has no angle, so what the meter sees as its angle is the clamp's own: no inductive load is needed to find it, but one proves it. What
+is read without any load (`idle`) is the offset.
 
-Full way: three currents or more that span 10:1, and one inductive point → class B. Quick way: one resistive load → class A.
+Full way: three currents or more that span 10:1, and one inductive point → class B. Quick way: one resistive load → class A. Errors
+that are left, saturation or a clamp on the wrong phase lower the class.
 """
 from prosumer.errors import Reject
-from prosumer.metering.calibration import Calibration
+from prosumer.metering.calibration import CLASSES, CLASS_PPM, Calibration
 from prosumer.metering.channel import CLIPPED, NO_VOLTAGE
 from prosumer.metering.quantities import ONE, isqrt, sin_cos
 
@@ -52,12 +54,20 @@ class Wizard:
         self.index = index
         self.phase = phase
         self.points = []
+        self._idle_p = self._idle_q = 0
         self.warnings = []  # "reversed", "wrong-phase", "saturated", "nonlinear", "range-below-10-to-1", "no-inductive-point"
+
+    def idle(self, reading, name):
+        """A reading without current: crosstalk from the voltage, found before the points are added."""
+        c = reading["channels"][name]
+        if self.points or c["flags"] & NO_VOLTAGE:
+            raise Reject("calibration-point")
+        self._idle_p, self._idle_q = c["active_power_mw"], c["reactive_power_mvar"]
 
     def add(self, reading, name, voltage_mv, power_mw, inductive_va_mw=0):
         """One load: the reading, and the reference's voltage and power; its apparent power too if it is inductive (else 0)."""
         c = reading["channels"][name]
-        p, q = c["active_power_mw"], c["reactive_power_mvar"]
+        p, q = c["active_power_mw"] - self._idle_p, c["reactive_power_mvar"] - self._idle_q
         size = isqrt(p * p + q * q)
         if c["flags"] & NO_VOLTAGE or not size or power_mw <= 0 or voltage_mv <= 0 or 0 < inductive_va_mw < power_mw:
             raise Reject("calibration-point")
@@ -70,8 +80,10 @@ class Wizard:
         if what not in self.warnings:
             self.warnings.append(what)
 
-    def solve(self, date):
-        """→ (new Calibration, errors before, errors after), errors in parts per million of each point's power."""
+    def solve(self, date, best="B"):
+        """→ (new Calibration, errors before, errors after), errors in parts per million of each point's power.
+
+        `best`: the class that the board's front end can hold at all."""
         if not self.points:
             raise Reject("calibration-without-points")
         old = self.calibration.currents[self.index]
@@ -104,6 +116,8 @@ class Wizard:
         entry = dict(old)
         entry["gain_na"] = (old["gain_na"] * amps // n + ONE // 2) // ONE * (-1 if turn else 1)
         entry["phase"] = table or old["phase"]
+        offset = (old["offset_mw"] + self._idle_p) * volts // n * amps // n
+        entry["offset_mw"] = (offset + ONE * ONE // 2) // (ONE * ONE) * (-1 if turn else 1)
         voltages = [dict(v) for v in self.calibration.voltages]
         voltages[self.phase]["gain_nv"] = (voltages[self.phase]["gain_nv"] * volts // n + ONE // 2) // ONE
         currents = list(self.calibration.currents)
@@ -111,8 +125,15 @@ class Wizard:
         new = Calibration(voltages, currents, "field", "B" if full else "A", date)
         before, after = [], []
         for size, angle, _v, i, _v_ref, p_ref, _true in self.points:
-            before.append((size * _cos(angle) // ONE - p_ref) * 1000000 // p_ref)
+            before.append((size * _cos(angle) // ONE + self._idle_p - p_ref) * 1000000 // p_ref)
             lead = new.phase_mdeg(self.index, i * amps // n // ONE) - self.calibration.phase_mdeg(self.index, i)
             now = size * volts // n * amps // n * _cos(angle + lead + (_HALF_TURN if turn else 0)) // (ONE * ONE * ONE)
             after.append((now - p_ref) * 1000000 // p_ref)
+        rank = CLASSES.index(new.accuracy)
+        worst = max([abs(e) for e in after])
+        while rank and CLASS_PPM[rank] < worst:
+            rank -= 1
+        if "wrong-phase" in self.warnings or "saturated" in self.warnings:
+            rank = 0
+        new.accuracy = CLASSES[min(rank, CLASSES.index(best))]
         return new, before, after
