@@ -285,7 +285,7 @@ def show(title, results):
 COST = """
 import gc, json, time
 gc.collect(); start = gc.mem_alloc()
-from prosumer.market import bidding, envelope, flexibility, forecast
+from prosumer.market import bidding, flexibility, forecast
 gc.collect(); code = gc.mem_alloc() - start
 f, b, e = forecast.Forecast(96), flexibility.Battery(10000000, 5000000), flexibility.Ev(7400000)
 for s in range(288):
