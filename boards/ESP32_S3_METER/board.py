@@ -4,8 +4,6 @@ Full scale of the converter (2 V rms differential, 1 V rms as wired here) stands
 parts. A count is full scale over 32767. These are nominal numbers: until `prosumer calibrate` has written
 /calibration.json the readings say so and count as indicative.
 """
-import json
-
 from prosumer.errors import Reject
 from prosumer.metering.calibration import Calibration
 
@@ -16,8 +14,8 @@ _SCK, _WS, _SD = 4, 5, 6
 
 
 def hal():
-    from prosumer.hal.esp32 import Hal
-    return Hal(_SCK, _WS, _SD, rate_hz=8000)
+    from prosumer.hal.esp32_i2s import I2sHal
+    return I2sHal(_SCK, _WS, _SD, rate_hz=8000)
 
 
 def channels(settings):
@@ -28,11 +26,6 @@ def channels(settings):
 
 
 def calibration(settings):
-    try:
-        with open("/calibration.json") as f:
-            return Calibration.from_dict(json.load(f))
-    except OSError:
-        pass  # not calibrated yet
-    return Calibration.nominal([{"gain_nv": _VOLTS_PEAK * 1000000000 // _TOP, "noise_mc": 700, "clip": _TOP - 1}],
-                               [{"gain_na": _AMPERES_PEAK_10 * 100000000 // _TOP, "no_load_mw": 5000, "noise_mc": 700, "clip": _TOP - 1,
-                                 "max_ma": 63000}])
+    return Calibration.load("/calibration.json", Calibration.nominal(
+        [{"gain_nv": _VOLTS_PEAK * 1000000000 // _TOP, "noise_mc": 700, "clip": _TOP - 1}],
+        [{"gain_na": _AMPERES_PEAK_10 * 100000000 // _TOP, "no_load_mw": 5000, "noise_mc": 700, "clip": _TOP - 1, "max_ma": 63000}]))

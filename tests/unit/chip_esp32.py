@@ -32,9 +32,10 @@ class Chip:
         self.resets = 0
         self.said = []
         sys.modules["machine"], sys.modules["network"] = Machine(self), Network(self)
-        from prosumer.hal import esp32
-        esp32.machine, esp32.network = sys.modules["machine"], sys.modules["network"]
-        esp32.time = esp32.os = esp32.select = esp32.socket = self
+        from prosumer.hal import esp32, esp32_chip, esp32_i2s
+        for module in esp32, esp32_chip, esp32_i2s:
+            module.machine, module.network, module.time = sys.modules["machine"], sys.modules["network"], self
+        esp32.os = esp32.select = esp32.socket = self
         esp32.print = lambda *words: self.said.append(" ".join([str(w) for w in words]))
         self.hal_module = esp32
 
@@ -258,6 +259,35 @@ class Wdt:
         self.chip.fed = self.chip.us, self.timeout
 
 
+class Pin:
+    OUT = 3
+
+    def __init__(self, number, mode=0, value=0):
+        self.level = value
+        if mode == self.OUT:
+            self.chip.select = self  # the only output there is
+
+    def value(self, level):
+        self.level = level
+
+
+class Spi:
+    """Mode 3, most significant bit first; `chip.slave` answers while `chip.select` is low, else the line floats high."""
+
+    def __init__(self, chip, baudrate, polarity, phase, sck, mosi, miso):
+        self.chip = chip
+        if not polarity or not phase or baudrate > 1200000:
+            raise ValueError("the chip needs mode 3 and 1.2 MHz at most")
+
+    def write_readinto(self, out, into):
+        into[:] = out
+        if self.chip.select.level:
+            into[:] = b"\xff" * len(into)
+        else:
+            self.chip.slave.exchange(into)
+        self.chip.us += 60
+
+
 class Rtc:
     def __init__(self, chip):
         self.chip = chip
@@ -275,7 +305,7 @@ class Maker:
         self.part, self.chip = part, chip
 
     def __call__(self, number, **options):
-        if number != 0:
+        if number not in (0, 1):
             raise ValueError("invalid id")
         return self.part(self.chip, **options)
 
@@ -287,7 +317,9 @@ class Machine:
         self.Timer = Maker(Timer, chip)
         self.WDT = lambda timeout: Wdt(chip, timeout)
         self.RTC = lambda: Rtc(chip)
-        self.Pin = lambda number: number
+        self.Pin = Pin
+        Pin.chip = chip
+        self.SPI = Maker(Spi, chip)
 
     def unique_id(self):
         return b"\x01\x02\x03\x04\x05\x06"

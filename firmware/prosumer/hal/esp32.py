@@ -1,4 +1,4 @@
-"""Hardware layer of ESP32 boards: I2S converter, wireless network, time, watchdog. See hal/__init__.py for the contract.
+"""Hardware layer of ESP32 boards: wireless network, time, watchdog; esp32_i2s and esp32_chip add the front ends. See hal/__init__.py for the contract.
 
 The first call of now_ms() brings up network and time and starts sampling, for as long as that takes: a meter whose house
 waits for its router after a power cut must not give up. What it waits for is on the console.
@@ -15,32 +15,24 @@ from micropython import const
 
 from prosumer.errors import Halt, Reject
 from prosumer.hal.clock import LEAST_MS, Clock, answer_ms, request
-from prosumer.hal.sampler import CHUNK, Sampler
 
 _WATCHDOG_MS = const(60000)
 _JOIN_MS = const(20000)
 _SLICE_MS = const(500)
-_DMA_CHUNKS = const(16)  # 512 ms at 8 kHz, 32 KiB of internal memory
-_DRAIN_MS = const(100)
 _NTP_MS = const(3600000)
 _NTP_AGAIN_MS = const(64000)
 _FROM_1970_MS = 946684800000  # to 2000, where these ports' clocks begin
 
 
-class Hal:
-    """`sck`, `ws`, `sd`: pins of the converter, left channel voltage, right channel current."""
+class Esp32:
+    """All but the front end, which `_begin()` starts once the time is known."""
 
-    channels = 2
     lost = 0
 
-    def __init__(self, sck, ws, sd, rate_hz=8000, window_ms=250, ring_ms=8000):
+    def __init__(self):
         # with its radio off the chip's random generator is a pseudo one
         self._wlan = network.WLAN(network.STA_IF)
         self._wlan.active(True)
-        self._pins = sck, ws, sd
-        self.rate_hz, self.window_ms = rate_hz, window_ms
-        self.frames_max = rate_hz * window_ms // 500 // CHUNK * CHUNK  # twice a window: to catch up after long computing
-        self._ring_frames = rate_hz * ring_ms // 1000 // CHUNK * CHUNK
         self._clock = self._watchdog = self._sock = self._udp = None
         self._poll = select.poll()
 
@@ -56,10 +48,6 @@ class Hal:
         if not self._clock:
             self._start()
         return self._clock.now_ms()
-
-    def read_window(self, buf):
-        frames, self.lost = self._sampler.take(buf)
-        return frames, 0
 
     def set_power(self, name, power_mw):
         raise Halt("no-actuator-" + name)
@@ -117,12 +105,7 @@ class Hal:
         self._ntp_ms = unix_ms + _NTP_AGAIN_MS
         year, month, day, hour, minute, second, weekday = time.gmtime(unix_ms // 1000 - _epoch_ms() // 1000)[:7]
         machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
-        sck, ws, sd = [machine.Pin(n) for n in self._pins]
-        i2s = machine.I2S(0, sck=sck, ws=ws, sd=sd, mode=machine.I2S.RX, bits=32, format=machine.I2S.STEREO, rate=self.rate_hz,
-                          ibuf=_DMA_CHUNKS * CHUNK * 8)
-        self._sampler = Sampler(i2s, self.rate_hz, (_DMA_CHUNKS - 1) * CHUNK, self._ring_frames, time.ticks_us, time.ticks_diff)
-        self._timer = machine.Timer(0)
-        self._timer.init(period=_DRAIN_MS, mode=machine.Timer.PERIODIC, callback=self._sampler.drain)
+        self._begin()
 
     def _join(self, wifi):
         wlan = self._wlan
