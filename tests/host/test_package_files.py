@@ -3,9 +3,9 @@ import asyncio
 import hashlib
 import http.server
 import json
+import shutil
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from emulator_kit import START_MS
@@ -68,6 +68,7 @@ def test_mip_installs_it_on_a_meter_as_on_any_board(tmp_path, index):
     blank = image.filesystem()
     blank.unmount()
     (tmp_path / "blank.img").write_bytes(bytes(blank.context.buffer))
+    shutil.copytree(image.FIRMWARE, tmp_path / "firmware", ignore=shutil.ignore_patterns("__pycache__"))
 
     async def scenario():
         async with Supervisor(tmp_path / "run", tmp_path / "blank.img", START_MS, broker=None) as street:
@@ -76,7 +77,7 @@ def test_mip_installs_it_on_a_meter_as_on_any_board(tmp_path, index):
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "mpremote", "connect", device.console.path, "mip", "--index", index, "install", "./package.json",
                 "+", "exec", "from umqtt.simple import MQTTClient; from prosumer.codec import Cursor; print('imported')",
-                cwd=image.FIRMWARE, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+                cwd=tmp_path / "firmware", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
             output, _ = await asyncio.wait_for(process.communicate(), 60)
             text = output.decode()
             assert process.returncode == 0 and text.rstrip().endswith("imported"), text[-2000:]
@@ -86,4 +87,4 @@ def test_mip_installs_it_on_a_meter_as_on_any_board(tmp_path, index):
     flash = asyncio.run(scenario())
     assert set(flash.names()) == {"/lib/umqtt/simple.py"} | {f"/lib/{name}" for name in MODULES}
     for name in MODULES:
-        assert flash.read(f"lib/{name}") == Path(image.FIRMWARE / name).read_bytes()
+        assert flash.read(f"lib/{name}") == (tmp_path / "firmware" / name).read_bytes()
