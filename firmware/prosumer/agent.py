@@ -24,7 +24,7 @@ from prosumer.metering.house import House
 from prosumer.records import MAX_LATE_READINGS, Header
 
 _FOLDER = "/data/"
-_ROUNDS = const(64)  # of messages, before a flood is cut off so that metering goes on
+_MOST_MESSAGES = const(1024)  # at a time, before a flood is cut off so that metering goes on
 
 
 class Agent:
@@ -113,12 +113,12 @@ class Agent:
 
     def listen(self, now):
         """Handle what has come until nothing is left, so that the shared buffer is free; a flood is cut off."""
-        for _ in range(_ROUNDS):
-            messages = self.session.poll(now, self.hal.entropy(1)[0] * 4)
-            if not messages:
+        jitter_ms = self.hal.entropy(1)[0] * 4
+        for _ in range(_MOST_MESSAGES):
+            message = self.session.next(now, jitter_ms)
+            if not message:
                 return
-            for topic, message in messages:
-                self.receive(topic, message, now)
+            self.receive(message[0], message[1], now)
         self.session.drop()
 
     def publish(self, kind, payload, member=None):

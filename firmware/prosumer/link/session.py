@@ -11,7 +11,7 @@ from umqtt import simple
 
 _TIMEOUT_S = 10
 _LARGE = 512
-_ROOM = 12288      # bytes of messages that wait while the agent computes; what comes beyond is dropped and counted
+_ROOM = 6144       # bytes of messages that may wait while the agent computes, if the buffer is not larger; more is dropped and counted
 _OVERHEAD = 96     # of a waiting message, in objects
 _LAST_PID = 60000  # umqtt.simple counts its packets beyond 16 bits and would wait for ever for number 65536
 _BACKOFF_MS = (1000, 2000, 4000, 8000, 16000, 30000)
@@ -25,7 +25,8 @@ class _Guarded:
 
     limit = 8192
     count = None  # function(event)
-    held = 0      # bytes on the heap in messages that wait
+    held = 0      # bytes on the heap in messages that wait, at most
+    room = _ROOM
     large = b""  # one large message (a block) at a time is read into this buffer and not into a heap in pieces
     lent = False
     tls = None  # an ssl.SSLContext with verified server and client certificate; None: plain TCP
@@ -68,7 +69,7 @@ class _Guarded:
         if n < 0:
             raise OSError("packet too short")
         own = n > _LARGE and not _Guarded.lent and n <= len(_Guarded.large)
-        if n > self.limit or n > _LARGE and not own and _Guarded.held + n > _ROOM:
+        if n > self.limit or n > _LARGE and not own and _Guarded.held + n > _Guarded.room:
             _Guarded.count("oversized" if n > self.limit else "flood")
             while n:
                 n -= len(self._exactly(min(n, 512)))
@@ -107,13 +108,15 @@ class Session:
     def __init__(self, broker, client_id, subscriptions, buffer, count, will=None):
         """`broker`: dict with host, port, and optionally user, password, keepalive_s. `will`: (topic, message).
 
-        `buffer`: lent to one large message at a time, from its arrival until `poll` is called again; between a poll that
-        returned nothing and the next publish it is free for other uses. `count(event)`: told of what was not taken.
+        `buffer`: lent to one large message at a time, from its arrival until `next` is called after it was taken; between a
+        `next` that returned None and the next publish it is free for other uses. `count(event)`: told of what was not taken.
         """
         _Guarded.large, _Guarded.count, self.count = buffer, count, count
         self.broker, self.client_id, self.subscriptions, self.will = broker, client_id, subscriptions, will
         self.client = None
         self.queue = []
+        self.viewed = False  # the message taken last lies in the buffer
+        _Guarded.room = max(_ROOM, len(buffer))
         self.published = self.received = self.tries = 0  # published: by the agent, feeder topics only
         self.retry_ms = self.sent_ms = 0
 
@@ -170,13 +173,15 @@ class Session:
         self.received += 1
         if topic is None or message is None:
             return  # counted already
-        if _Guarded.held > _ROOM:
+        if _Guarded.held > _Guarded.room:
             self.count("flood")
             return
         self.queue.append((topic, message))
-        _Guarded.held += len(topic) + _OVERHEAD
-        if type(message) is bytes:  # else it lies in the buffer
-            _Guarded.held += len(message)
+        _Guarded.held += self._weight(topic, message)
+
+    @staticmethod
+    def _weight(topic, message):
+        return len(topic) + _OVERHEAD + (len(message) if type(message) is bytes else 0)  # else it lies in the buffer
 
     def _guard(self, call, *args):
         """Run one umqtt call; whatever a broken peer provokes ends in a lost connection, not in a stopped meter."""
@@ -202,16 +207,20 @@ class Session:
         """Forget what is queued."""
         for _ in self.queue:
             self.count("flood")
-        self.queue, _Guarded.lent, _Guarded.held = [], False, 0
+        self.queue, self.viewed, _Guarded.lent, _Guarded.held = [], False, False, 0
 
-    def poll(self, now_ms, jitter_ms):
-        """Take in all that has arrived; returns the queue of (topic, message), emptied. The last one's are done with."""
-        if not [m for _, m in self.queue if type(m) is not bytes]:  # else one came while something was published
-            _Guarded.lent = False
-        while self.client and not self.broken and _Guarded.held < _ROOM and self.client.sock.readable():
+    def next(self, now_ms, jitter_ms):
+        """Take the next message as (topic, message); None when nothing is left. The one before it is done with."""
+        if self.viewed:
+            self.viewed = _Guarded.lent = False
+        while not self.queue and self.client and not self.broken and self.client.sock.readable():
             self._guard(self.client.check_msg)
         if self.broken:
             self.broken = False
             self.lost(now_ms, jitter_ms)
-        queue, self.queue, _Guarded.held = self.queue, [], 0
-        return queue
+        if not self.queue:
+            return None
+        topic, message = self.queue.pop(0)
+        _Guarded.held -= self._weight(topic, message)
+        self.viewed = type(message) is not bytes
+        return topic, message
