@@ -23,5 +23,5 @@ def calibration(settings):
     """As the maker measured it (factory state, class B); an installer's own stands in /calibration.json."""
     clamps = [{"gain_na": (_FULL_SCALE_A[c] * 1000000000 + _TOP // 2) // _TOP, "skew_ns": 50000, "no_load_mw": 1500,
                "noise_mc": 621, "clip": _TOP, "max_ma": _FULL_SCALE_A[c] * 707} for c in settings["channels"]]
-    return Calibration.nominal([{"gain_nv": (400 * 1000000000 + _TOP // 2) // _TOP, "noise_mc": 621, "clip": _TOP}],
-                               clamps, "factory", "B")
+    return Calibration.load("/calibration.json", Calibration.nominal(
+        [{"gain_nv": (400 * 1000000000 + _TOP // 2) // _TOP, "noise_mc": 621, "clip": _TOP}], clamps, "factory", "B"))

@@ -175,6 +175,12 @@ class ModelledADC:
         return out.T.astype("<i2").tobytes()
 
 
+def through_clamp(p_w, q_var, lead_deg, crosstalk_w=0.0):
+    """(p_w, q_var) as a clamp shows them that is early by `lead_deg` and picks up a little of the voltage."""
+    turned = complex(p_w, q_var) * complex(math.cos(math.radians(lead_deg)), -math.sin(math.radians(lead_deg)))
+    return turned.real + crosstalk_w, turned.imag
+
+
 def lose(data, width, at, frames):
     """`data` without `frames` frames from frame `at`: an overrun nobody noticed."""
     step = 2 * width
