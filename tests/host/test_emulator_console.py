@@ -151,3 +151,17 @@ while True:
     run(scenario)
     assert [record.message for record in caplog.records] == [
         f"cannot write {tmp_path}/devices/h0/console.log: no space left on device; the log ends here"]
+
+
+def test_ctrl_c_while_the_chip_boots_is_kept_for_the_program(tmp_path):
+    async def scenario():
+        async with Street(tmp_path / "run", main=b"print('up')\nwhile True: pass\n") as street:
+            for delay in (0, 0.02, 0.05, 0.08, 0.12):
+                street.add("a", bytes(6)) if "a" not in street.devices else street.kill("a")
+                street.boot()
+                await asyncio.sleep(delay)
+                assert b">>> " in await send(street, "a", b"\x03", b">>> ")
+                assert street.devices["a"].resets == 0 and "Fatal" not in street.log_of("a")
+            assert street.log_of("a").count("KeyboardInterrupt") == 5 == street.devices["a"].boots
+
+    run(scenario)

@@ -13,6 +13,7 @@ same letter in lower case. Packets to the device are padded to 32 bytes, because
     S                                                     one sample window, please; answered by s and, if frames > 0, one packet of samples
     A name u8, power_mw i32                               set actuator `ACTUATORS[name]`
     P                                                     state of the plant; answered by p
+    U                                                     up: a program is about to run; a Ctrl-C reaches it from now on
     Q                                                     no program runs any more: the chip sits in its REPL
     R                                                     machine.reset(): the host pulls the power and gives it back
     X                                                     the planned power cut (`CHIP_CUT`): the host pulls the power
@@ -31,7 +32,7 @@ import struct
 PACKET_BYTES = 32
 ACTUATORS = ("relay", "battery", "ev", "pv")  # the same order stands in firmware/prosumer/hal/unix.py
 
-HELLO, WAIT, BUSY, SAMPLE, ACTUATE, PLANT, REPL, RESET, CUT = (ord(c) for c in "HWBSAPQRX")
+HELLO, WAIT, BUSY, SAMPLE, ACTUATE, PLANT, UP, REPL, RESET, CUT = (ord(c) for c in "HWBSAPUQRX")
 
 _WAIT = struct.Struct(">BQIIHB")
 _ACTUATE = struct.Struct(">BBi")

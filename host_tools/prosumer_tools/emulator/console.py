@@ -40,6 +40,7 @@ class Console:
         self.prompted = False  # the REPL's first prompt is out, and with it all that the program printed
         self._pid = None
         self._enter_raw = False
+        self._up = self._interrupt = False
         self._tail = b""
         self._to_host = bytearray()
         self._to_device = bytearray()
@@ -63,7 +64,15 @@ class Console:
         self._pid = pid
         self._enter_raw = back_to_raw
         self.raw_repl = self.prompted = False
+        self._up = self._interrupt = False
         self._tail = b""
+
+    def up(self):
+        """The chip has booted: a Ctrl-C that came while its ROM ran, so to speak, takes effect now."""
+        self._up = True
+        if self._interrupt:
+            self._interrupt = False
+            self._from_keyboard()
 
     def process_ended(self):
         while self._from_device():
@@ -84,11 +93,20 @@ class Console:
             data = os.read(self._outer, 4096)
             self._read_at = self._loop.time()
             for part in re.split(b"(\x03)", data):
-                if part == b"\x03" and self._pid and _catches_sigint(self._pid):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(self._pid, signal.SIGINT)
+                if part == b"\x03" and self._pid:
+                    self._from_keyboard()
                 else:
                     self._type(part)
+
+    def _from_keyboard(self):
+        """Ctrl-C."""
+        if not self._up:
+            self._interrupt = True
+        elif _catches_sigint(self._pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGINT)
+        else:
+            self._type(b"\x03")
 
     def _type(self, data):
         if self._pid and len(self._to_device) < _PENDING_BYTES:

@@ -248,6 +248,8 @@ class Supervisor:
         elif kind == bus.HELLO:
             device.told_ms = self.now_ms
             device.send(bus.hello(self.now_ms, device.front_end))
+        elif kind == bus.UP:
+            device.console.up()
         elif kind == bus.REPL:
             device.program_ended()
             device.fruitless_boots = 0

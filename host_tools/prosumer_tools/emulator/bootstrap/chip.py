@@ -139,6 +139,7 @@ def _drop_sockets():
 
 def _execute(path, names):
     try:
+        sys.modules["machine"].bus.write(b"U")
         with open(path) as file:
             code = compile(file.read(), path, "exec")
         exec(code, names)
