@@ -23,7 +23,7 @@ def measure(settings, seconds):
     hal = board.hal()
     channels = board.channels(settings)
     c = board.calibration(settings)
-    own = json.dumps(c.to_dict())
+    own, own_hash = json.dumps(c.to_dict()), c.hash()
     for entry in c.currents:
         entry["no_load_mw"] = 0
     meter = hal.meter(channels, c) if hasattr(hal, "meter") else Meter(channels, hal.rate_hz, c)
@@ -45,7 +45,7 @@ def measure(settings, seconds):
         if now > end + 30000:
             raise Reject("front-end-silent")
     r = meter.close_interval()
-    r["calibration"] = "".join(["%02x" % b for b in r["calibration"]])
+    r["calibration"] = "".join(["%02x" % b for b in own_hash])
     return {"reading": r, "calibration": json.loads(own), "channels": channels, "best": getattr(board, "BEST_CLASS", "B")}
 try:
     print(json.dumps(measure(json.loads(SETTINGS), SECONDS)))
