@@ -1,15 +1,50 @@
 """`prosumer flash --board NAME --port PORT`: esptool writes MicroPython (if given) and our file system, and verifies both.
 
 Where the file system lies comes from the chip's own partition table. A file system that is there already may hold a meter's key
-and registers, so it is replaced only with --replace; a running meter is updated over mpremote instead.
+and registers, so it is replaced only with --replace. An enrolled meter gets new firmware with --update: over mpremote, the files that
+differ, and nothing else is touched.
 """
+import hashlib
+import json
 import sys
+import tempfile
 from pathlib import Path
 
 from prosumer_tools import board as boards
 from prosumer_tools import image
+from prosumer_tools.meter_port import PortError, check_answers, mpremote, watch
 
 _MAGIC = b"littlefs"
+_BOOT_S = 90
+# The watchdog of an interrupted meter goes on: ten minutes are enough for any update.
+_CALM = "import machine; machine.WDT(timeout=600000)"
+# On the meter: which of these files are there, and as what.
+_SUMS = """
+import hashlib, json
+def sums(paths):
+    buf, out = bytearray(1024), {}
+    for path in paths:
+        try:
+            with open(path, "rb") as f:
+                h = hashlib.sha256()
+                n = f.readinto(buf)
+                while n:
+                    h.update(memoryview(buf)[:n])
+                    n = f.readinto(buf)
+            out[path] = h.digest().hex()
+        except OSError:
+            pass
+    return out
+print(json.dumps(sums(json.loads(%r))))
+"""
+_SWAP = """
+import os
+for n in %r:
+    os.rename(n + "~", n)
+for n in %r:
+    os.remove(n)
+print("swapped")
+"""
 
 
 class FlashError(Exception):
@@ -25,10 +60,15 @@ def add_parser(subparsers):
     parser.add_argument("--chip", help="esptool's name of the chip, where it is not the board's usual one")
     parser.add_argument("--baud", type=int, default=460800, help="speed after the connection stands (default: 460800)")
     parser.add_argument("--replace", action="store_true", help="replace a file system, with the key and registers in it, if there is one")
+    parser.add_argument("--update", action="store_true", help="new firmware for an enrolled meter: its key, registers and settings stay")
     parser.set_defaults(run=run)
 
 
 def run(args):
+    return _update(args) if args.update else _flash(args)
+
+
+def _flash(args):
     from esptool.util import FatalError  # not at the top: `prosumer --help` should not wait for esptool
     from serial import SerialException
     try:
@@ -100,3 +140,68 @@ def _table_of(micropython, offset):
 def _read(cmds, esp, offset, size):
     """By the ROM loader: slower than the stub, and these are few bytes."""
     return cmds.read_flash(esp, offset, size, None, no_progress=True)
+
+
+def _update(args):
+    try:
+        board = boards.load(args.board)
+        data = args.image.read_bytes() if args.image else image.build_image(board.name).path.read_bytes()
+        changed = update(args.port, files_of(data))
+    except (boards.BoardError, image.ImageError, FlashError, PortError) as error:
+        return _fail(error)
+    except OSError as error:
+        return _fail(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+    print(f"{board.name} on {args.port}: {len(changed)} files brought up to date" if changed else f"{board.name} on {args.port}: nothing to do")
+    return 0
+
+
+def files_of(data):
+    """{path: bytes} of a LittleFS image."""
+    fs = image.filesystem(data)
+    files = {}
+    for folder, _, names in fs.walk("/"):
+        for name in names:
+            path = f"{folder.rstrip('/')}/{name}"
+            with fs.open(path, "rb") as file:
+                files[path] = file.read()
+    return files
+
+
+def update(port, files):
+    """Bring the files that differ, compare them, then rename them all; the paths. The meter restarts and must show that it boots."""
+    check_answers(port)
+    mpremote(port, "exec", _CALM)
+    sources = [path[:-4] + ".py" for path in files if path.endswith(".mpy")]  # these would be imported in place of the bytecode
+    there = _sums(port, [*files, *sources])
+    changed = [path for path, data in files.items() if there.get(path) != hashlib.sha256(data).hexdigest()]
+    stale = [path for path in sources if path in there]
+    if not changed and not stale:
+        mpremote(port, "reset", soft_reset=False)
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        command = []
+        for parent in sorted({path.rpartition("/")[0] for path in changed} - {""}):
+            command += ["exec", f"import os\ntry: os.mkdir({parent!r})\nexcept OSError: pass", "+"]
+        for number, path in enumerate(changed):
+            local = Path(folder) / str(number)
+            local.write_bytes(files[path])
+            command += ["fs", "cp", str(local), f":{path}~", "+"]
+        if command:
+            mpremote(port, *command[:-1], soft_reset=False)
+    arrived = _sums(port, [path + "~" for path in changed])
+    for path in changed:
+        if arrived.get(path + "~") != hashlib.sha256(files[path]).hexdigest():
+            raise FlashError(f"{path} did not arrive as it was sent; the meter keeps the firmware it had")
+    mpremote(port, "exec", _SWAP % (changed, stale), "+", "reset", soft_reset=False)
+    last, lines = watch(port, _BOOT_S, lambda line: line == "runs" or line.startswith(("not enrolled", "HALT:")))
+    if last is None or last.startswith("HALT:"):
+        raise FlashError(f"the new firmware is there, but the meter does not run: {' / '.join(lines[-3:]) or 'it said nothing'}")
+    return changed + stale
+
+
+def _sums(port, paths):
+    output = mpremote(port, "exec", _SUMS % json.dumps(paths), soft_reset=False)
+    try:
+        return json.loads(output.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        raise PortError(f"the meter on {port} answered {output.strip()[-80:]!r}") from None
