@@ -190,7 +190,7 @@ class Agent:
         consumption, generation = self.house.consumption()
         running = (self.slot, max(0, consumption) * length // done, max(0, generation) * length // done)
         plant = self.hal.plant()
-        curve = self.trader.make(running, plant, self.position(self.slot + 1), now // 1000)
+        curve = self.trader.make(running, plant)
         if curve and self.slot >= -1:
             self.offer(topics.COMMIT, self.trader.seal(self.slot + 2, curve, self.hal.entropy(16)))
 

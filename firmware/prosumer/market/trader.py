@@ -77,13 +77,17 @@ class Trader:
 
     # -- orders
 
-    def make(self, running, plant, position, now_s):
+    def make(self, running, plant):
         """Sealed Order for two slots after `running` = (slot, consumption_mwh, generation_mwh scaled to the whole slot).
 
-        `plant`: (soc_mwh, capacity_mwh, ev_plugged, ev_need_mwh, ev_deadline_s); `position`: net bought for the next slot.
-        Returns the order, or None when there is nothing to buy or sell.
+        `plant`: (soc_mwh, capacity_mwh, ev_plugged, ev_need_mwh, ev_deadline_s).
+        Returns (buy, sell), or None when there is nothing to buy or sell.
         """
         slot, target = running[0], running[0] + 2
+        # what the next slot's order will have got: it is cleared at the coming gate, which is too late for this one
+        order, position = self.sealed.get(slot + 1), 0
+        if order:
+            position = bidding.position_at(order.buy, order.sell, self.price_outlook(slot + 1, 1)[0])
         run = running + (self.irradiance(slot),)
         use, sun, deviation = self.forecast.predict(target, run, self.irradiance(target))
         g, flex, can_have = self.genesis, [], 0
