@@ -91,12 +91,14 @@ def test_an_order_finds_most_of_what_a_price_offers(firmware, q):
     _, _, positions = firmware(q)
     grid = np.unique(np.concatenate([np.linspace(-q["most"], q["most"], 161), needs(q)[::10]]))
     caution = (q["retail"] - q["feed_in"]) / 32
+    # a table of eleven points and eight steps cannot follow an error that lies all in one cell: a part of what one mean deviation costs
+    coarse = max(200, 0.05 * q["deviation"] * (q["retail"] - q["feed_in"]) / 1e6)
     for price, position in zip(q["prices"][2:-2:2], positions[2:-2:2]):
         best_at = min(grid, key=lambda p: cost(q, p, price))
         best = cost(q, 0, price) - cost(q, best_at, price)
         gain = cost(q, 0, price) - cost(q, position, price)
         kept_back = caution * abs(best_at - position) / 1e6
-        assert gain >= 0.8 * best - kept_back - 200, (price, position, best_at, gain, best)
+        assert gain >= 0.8 * best - kept_back - coarse, (price, position, best_at, gain, best)
 
 
 @FAST
