@@ -27,6 +27,9 @@ test: $(STAMP)  ## all tests: firmware on the Unix port, agent on emulated devic
 bench: $(STAMP)  ## figures beside their peers: medians, ratios (about 10 minutes)
 	@$(BIN)/python tests/bench/run.py
 
+soak: $(STAMP)  ## long counts: a power cut at every flash operation of a day of journalling
+	@$(BIN)/micropython -X heapsize=64M tests/bench/soak_registers.py
+
 image: $(STAMP)  ## compile the firmware and build the device image
 	@$(BIN)/prosumer image EMULATED
 
@@ -39,5 +42,5 @@ lint: $(STAMP)  ## style
 clean:  ## remove builds and runs, keep the virtual environment
 	rm -rf build runs
 
-.PHONY: help install demo test bench image verify lint clean
+.PHONY: help install demo test bench soak image verify lint clean
 .DEFAULT_GOAL := help

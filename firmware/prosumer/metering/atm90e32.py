@@ -1,10 +1,10 @@
-"""Front end ATM90E32AS: a three-phase metering chip on SPI, continuous inside the chip. Readings have the shape of Meter's.
+"""Front end ATM90E32AS: a three-phase metering chip on SPI, continuous inside the chip. It stands in Meter's place (see House).
 
 SPI: 32 clocks, mode 3: bit 15 of the first word says read, its low bits the register; the second word is the data. The
 energy registers are cleared when they are read, so a garbled transfer would lose energy: each value is taken from
 LastSPIData, which the chip keeps until the next access, until two of its readings agree. Units (datasheet, chapters 5.2, 6):
     energy   0.01 CF pulses; with PL constant 450,000,000,000 / 3200 one count is 3.125 mWh, a register 204 Wh: 17 s of 3 × 63 A
-    power    32 bits signed, 0.32 mW        U  10 mV        I  1 mA        f  10 mHz        power factor  1/1000
+    power    32 bits signed, 0.32 mW (P, Q, S)        U  10 mV        I  1 mA        f  10 mHz        power factor  1/1000
 
 `bus.exchange(buf)` clocks four bytes out of `buf` and what comes back into it, with the chip selected.
 """
@@ -24,7 +24,8 @@ _FORWARD = const(0x81)  # active energy of phase A; B and C follow
 _REVERSE = const(0x85)
 _P_MEAN = const(0xB1)
 _Q_MEAN = const(0xB5)
-_LOW_WORDS = const(0x10)  # further on: the low words of P and Q
+_S_MEAN = const(0xB9)
+_LOW_WORDS = const(0x10)  # further on: the low words of P, Q and S
 _PF_MEAN = const(0xBD)
 _U_RMS = const(0xD9)
 _I_RMS = const(0xDD)
@@ -32,6 +33,10 @@ _FREQ = const(0xF8)
 _OVERCURRENT = const(0xE000)  # EMMState0, phases A, B, C from bit 15 down
 _FREQ_BITS = const(0x8800)  # EMMState1
 _LOSS = const(0x0400)  # EMMState1, phase A; B and C one bit lower each
+_ORDER = const(0x0200)  # EMMState0: voltages in the wrong order
+_EVENTS = ((0, 0x8000, "overcurrent-"), (0, 0x1000, "overvoltage-"), (1, 0x4000, "sag-"), (1, _LOSS, "phase-loss-"))
+_SAG_MV = const(179400)  # 78 % of 230 V
+_LOSS_MV = const(46000)  # 20 %
 _LONGEST_MS = const(15000)  # between two readings of the energy registers, before one can overflow
 _MWH_1000 = const(3125)  # a count of energy, in thousandths of mWh
 
@@ -40,35 +45,66 @@ _SETUP = ((0x05, 0x143F), (0x31, 0x0861), (0x32, 0xC468), (0x07, 0xD654), (0x0D,
           (0x35, 0x1D4C), (0x36, 0x1D4C), (0x37, 0x1D4C), (0x38, 0x02EE), (0x39, 0x02EE))
 
 
-class Atm90e32:
-    """`clamps`: ((name, role), …) on the phases A, B, C; `settings`: mmode0, mmode1, and for each phase ugain, igain, phi, pqgain.
+class Phase:
+    """One clamp with its voltage; counts are those of the chip's registers since the interval began."""
 
-    `calibration`: its state, class and hash stand in the readings; the gains themselves are the chip's (`settings`).
+    def __init__(self, name, role, turned):
+        self.name, self.role = name, role
+        self.turned = turned  # the clamp sits backwards: what the chip calls reverse is forward
+        self.counts = [0, 0]
+        self.kept = [0, 0]  # thousandths of mWh
+        self.power_mw = self.reactive_mvar = self.apparent_mva = self.voltage_mv = self.current_ma = self.factor_milli = self.most = 0
+
+    def so_far(self):
+        """(import, export) of the open interval in whole mWh."""
+        return tuple([(self.counts[s] * _MWH_1000 + self.kept[s]) // 1000 for s in (0, 1)])
+
+
+def gains(calibration, index):
+    """The chip's registers (ugain, igain, phi) of a phase.
+
+    For this chip gain_nv and gain_na are millionths of its gain registers (32768 is 1), so that the wizard's ratios hold. Phi: bit 15
+    delays the voltage instead of the current; bits 9-0 count cycles of 2.048 MHz. It has no table: the phase at a tenth of the current."""
+    current = calibration.currents[index]
+    cycles = calibration.phase_mdeg(index, current["max_ma"] // 10) * 2048 // 18000 + current["skew_ns"] * 2048 // 1000000
+    voltage = calibration.voltages[index % len(calibration.voltages)]
+    out = ((voltage["gain_nv"] + 500000) // 1000000, (abs(current["gain_na"]) + 500000) // 1000000,
+           abs(cycles) | (0x8000 if cycles < 0 else 0))
+    if out[0] > 0xFFFF or out[1] > 0xFFFF or abs(cycles) > 1023:
+        raise Reject("calibration-range")
+    return out
+
+
+class Atm90e32:
+    """`clamps`: ((name, role), …) on the phases A, B, C; `settings`: mmode0 and mmode1, as the board is wired.
+
+    `calibration`: one voltage or three, a current for each clamp; see `gains`.
     Raises Reject("meter-chip-silent") when nothing answers and "meter-chip-wrong" when something else does."""
 
     def __init__(self, bus, clamps, settings, calibration, sleep_ms):
         self.bus = bus
-        self.clamps = clamps
+        self.clamps = [Phase(c[0], c[1], calibration.currents[k]["gain_na"] < 0) for k, c in enumerate(clamps)]
         self.calibration = calibration
         self._sleep_ms = sleep_ms
         self._buf = bytearray(4)
         setup = list(_SETUP) + [(0x33, settings["mmode0"]), (0x34, settings["mmode1"])]
         for k in range(len(clamps)):
-            setup += [(0x61 + 4 * k, settings["ugain"][k]), (0x62 + 4 * k, settings["igain"][k]),
-                      (0x47 + 2 * k, settings["pqgain"][k]), (0x48 + 2 * k, settings["phi"][k])]
+            ugain, igain, phi = gains(calibration, k)
+            setup += [(0x61 + 4 * k, ugain), (0x62 + 4 * k, igain), (0x47 + 2 * k, 0), (0x48 + 2 * k, phi)]
+            if not k:  # thresholds of a peak, in the unit that the gain leaves
+                setup += [(r, min(0xFFFF, mv * 141421 * 16384 // (1000000 * ugain))) for r, mv in ((0x08, _SAG_MV), (0x09, _LOSS_MV))]
         self._setup = setup
-        self._counts = [[0, 0, 0, 0] for _ in clamps]  # forward and reverse counts of the interval; thousandths of mWh kept
-        self._powers = [(0, 0, 0, 0, 0)] * len(clamps)
         self.errors = 0  # transfers that were read again
         self._start()
         self._begin()
 
     def _begin(self):
         self._ms = self._lost_ms = 0
-        self._most = [0] * len(self.clamps)
+        self.events = []
         self.flags = 0 if self.calibration.state != "nominal" else UNCALIBRATED
-        for c in self._counts:
-            c[0] = c[1] = 0
+        for c in self.clamps:
+            c.counts = [0, 0]
+            c.most = 0
 
     # -- bus --------------------------------------------------------------------------------------------
 
@@ -123,13 +159,16 @@ class Atm90e32:
             state0, state1 = self._read(_EMM_STATE0), self._read(_EMM_STATE1)
             self.frequency_mhz = self._read(_FREQ) * 10
             for k in range(len(self.clamps)):
-                c = self._counts[k]
-                c[0] += self._read(_FORWARD + k)
-                c[1] += self._read(_REVERSE + k)
-                p = self._wide(_P_MEAN + k)
-                self._powers[k] = (p, self._wide(_Q_MEAN + k), self._read(_U_RMS + k) * 10, self._read(_I_RMS + k),
-                                   _signed(self._read(_PF_MEAN + k), 16))
-                self._most[k] = max(self._most[k], abs(p))
+                c = self.clamps[k]
+                c.counts[c.turned] += self._read(_FORWARD + k)
+                c.counts[not c.turned] += self._read(_REVERSE + k)
+                sign = -1 if c.turned else 1
+                c.power_mw = sign * self._wide(_P_MEAN + k)
+                c.reactive_mvar = sign * self._wide(_Q_MEAN + k)
+                c.apparent_mva = self._wide(_S_MEAN + k)
+                c.voltage_mv, c.current_ma = self._read(_U_RMS + k) * 10, self._read(_I_RMS + k)
+                c.factor_milli = sign * _signed(self._read(_PF_MEAN + k), 16)
+                c.most = max(c.most, abs(c.power_mw))
         except Reject:
             # what the chip counts meanwhile comes with the next poll that succeeds, unless it was reset
             self._lost_ms += elapsed_ms
@@ -144,51 +183,62 @@ class Atm90e32:
         for k in range(len(self.clamps)):
             if state1 & (_LOSS >> k):
                 self.flags |= NO_VOLTAGE
+            for word, bit, name in _EVENTS:
+                if (state0, state1)[word] & (bit >> k):
+                    self._event(name + "abc"[k])
+        if len(self.clamps) > 1 and state0 & _ORDER:
+            self._event("phase-order")
         self._ms += elapsed_ms
         return True
 
+    def window(self, buf, frames, covers_ms):
+        """As Meter.window, for House: there are no samples, the chip has counted for `covers_ms`."""
+        return int(self.poll(covers_ms))
+
+    def lost(self, frames):
+        """Nothing is lost between two polls: the chip counts on."""
+
+    def _event(self, name):
+        if name not in self.events:
+            self.events.append(name)
+
     def _wide(self, register):
-        """P or Q in mW or mvar."""
+        """P, Q or S in mW, mvar or mVA."""
         return _signed(self._read(register) << 16 | self._read(register + _LOW_WORDS), 32) * 32 // 100
 
     def power_mw(self, name):
         """Latest active power of a channel, or the sum over all channels of a role."""
-        for by in (0, 1):
-            found = [self._powers[k][0] for k in range(len(self.clamps)) if self.clamps[k][by] == name]
-            if found:
-                return sum(found)
-        raise Reject("no-such-channel")
+        found = [c.power_mw for c in self.clamps if c.name == name] or [c.power_mw for c in self.clamps if c.role == name]
+        if not found:
+            raise Reject("no-such-channel")
+        return sum(found)
 
     frequency_mhz = 0
 
     @property
     def voltage_mv(self):
-        return self._powers[0][2]
+        return self.clamps[0].voltage_mv
 
     def close_interval(self):
-        """As Meter.close_interval; the powers are those of the last poll, the energies those of the whole interval."""
+        """As Meter.close_interval, with the `events` of the interval; powers are those of the last poll, energies of all of it."""
         channels = {}
         hz = self.frequency_mhz or 50000
         if self._lost_ms * 100 > self._lost_ms + self._ms:
             self.flags |= GAP
         ppm = CLASS_PPM[CLASSES.index(self.calibration.accuracy)]
-        for k in range(len(self.clamps)):
-            c = self._counts[k]
-            energy = []
-            for sign in (0, 1):
-                mwh, c[2 + sign] = divmod(c[sign] * _MWH_1000 + c[2 + sign], 1000)
-                energy.append(mwh)
-            p, q, _u, i, pf = self._powers[k]
-            u = (energy[0] + energy[1]) * ppm // 1000000 + self._lost_ms * self._most[k] // 3600000 + 4
-            channels[self.clamps[k][0]] = {
-                "role": self.clamps[k][1], "import_mwh": energy[0], "export_mwh": energy[1], "uncertainty_mwh": u, "current_ma": i,
-                "active_power_mw": p, "reactive_power_mvar": q, "apparent_power_mva": _u * i // 1000, "power_factor_milli": pf,
-                "flags": self.flags}
-        volts = [p[2] for p in self._powers]
+        for c in self.clamps:
+            energy = c.so_far()
+            c.kept = [(c.counts[s] * _MWH_1000 + c.kept[s]) % 1000 for s in (0, 1)]
+            u = (energy[0] + energy[1]) * ppm // 1000000 + self._lost_ms * c.most // 3600000 + 4
+            channels[c.name] = {
+                "role": c.role, "import_mwh": energy[0], "export_mwh": energy[1], "uncertainty_mwh": u, "current_ma": c.current_ma,
+                "active_power_mw": c.power_mw, "reactive_power_mvar": c.reactive_mvar, "apparent_power_mva": c.apparent_mva,
+                "power_factor_milli": c.factor_milli, "flags": self.flags}
+        volts = [c.voltage_mv for c in self.clamps]
         out = {"frequency_mhz": self.frequency_mhz, "voltage_mv": volts[0], "voltages_mv": volts, "covered_ms": self._ms,
                "cycles_processed": self._ms * hz // 1000000, "cycles_estimated": 0, "cycles_missing": self._lost_ms * hz // 1000000,
                "flags": self.flags, "calibration": self.calibration.hash(), "accuracy": CLASSES.index(self.calibration.accuracy),
-               "channels": channels}
+               "events": self.events, "channels": channels}
         self._begin()
         return out
 

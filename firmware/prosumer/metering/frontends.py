@@ -1,7 +1,7 @@
 """Front ends that hand over samples: `read_window(buf)` fills `buf` (int16 frames) and returns (frames, covers_ms).
 
     continuous  I2sFrontEnd    PCM182x and other I2S converters: DMA, every cycle; covers_ms is 0
-    windowed    BurstFrontEnd  a converter read by a paced loop: Mcp320x on SPI, or the ESP32's own ADC1 (indicative)
+    windowed    BurstFrontEnd  a converter read by a paced loop: Mcp320x on SPI, or Adc1 (indicative)
 
 `lost` is the number of frames lost before the buffer that was just read: tell the meter (`Meter.lost`) before its window.
 Time comes in as `ticks_us()` and `ticks_diff(a, b)`; nothing here imports the chip.
@@ -76,6 +76,18 @@ class Mcp320x:
         if b[1] & 0x10:
             raise Reject("adc-bus")
         return ((b[1] & 15) << 8 | b[2]) - 2048
+
+
+class Adc1:
+    """The ESP32's own converter, `pins` of machine.ADC: 12 bits, `read(channel)` → count -2048 … 2047. Class *indicative*.
+
+    Through read_u16, which scales 12 bits up; read_uv rounds to millivolts."""
+
+    def __init__(self, pins):
+        self.pins = pins
+
+    def read(self, channel):
+        return (self.pins[channel].read_u16() >> 4) - 2048
 
 
 class BurstFrontEnd:

@@ -7,22 +7,27 @@ from micropython import const
 from prosumer.metering.calibration import CLASSES
 from prosumer.metering.meter import Meter
 from prosumer.metering.registers import EnergyRegisters
+from prosumer.records import FLAG_GAP
 
 _JOURNAL_MS = const(10000)
 
 
 class House:
-    """`hal`: rate_hz, frames_max, window_ms, read_window(buf); `channels`: ((name, role[, phase]), …) voltages first."""
+    """`hal`: rate_hz, frames_max, window_ms, read_window(buf), lost; `channels`: ((name, role[, phase]), …) voltages first.
+
+    A board whose chip counts by itself has hal.meter(channels, calibration) too: what that returns is asked instead of a Meter."""
 
     def __init__(self, hal, channels, calibration, folder, buffer=None):
         self.hal = hal
-        self.meter = Meter(channels, hal.rate_hz, calibration)
+        self.meter = hal.meter(channels, calibration) if hasattr(hal, "meter") else Meter(channels, hal.rate_hz, calibration)
         self.buffer = memoryview(buffer or bytearray(self.buffer_bytes(hal, channels)))[:self.buffer_bytes(hal, channels)]
         self.roles = [(c[0], c[1]) for c in channels if c[1] != "voltage"]
         names = []
         for name, role in self.roles:
             names += [name + "+", name + "-"]
         self.registers = EnergyRegisters(folder + "registers", names)
+        # counted before: what came after the last journal is lost, and said to be
+        self._gap = FLAG_GAP if self.registers.sequence > 2 else 0
         self.calibration = calibration
         self._journal_ms = 0
         self.power_mw = {}  # role → newest mean power, signed as in meter
@@ -63,6 +68,8 @@ class House:
     def close_slot(self):
         """The slot's interval as meter.close_interval gives it; all of it is in the registers and on flash."""
         interval = self.meter.close_interval()
+        interval["flags"] |= self._gap
+        self._gap = 0
         for i, (name, role) in enumerate(self.roles):
             c = interval["channels"][name]
             self._count(i, c["import_mwh"], c["export_mwh"])

@@ -31,7 +31,7 @@ class Meter:
     def __init__(self, channels, rate_hz, calibration, nominal_hz=50, group_cycles=25, rate_mhz=0):
         self.calibration = calibration
         self.rate_hz = rate_hz
-        self._rate = rate = rate_mhz or 1000 * rate_hz  # mHz
+        self._rate = rate_mhz or 1000 * rate_hz  # mHz
         self.frequency_mhz = 0
         self._nominal = nominal_hz
         self._group = group_cycles

@@ -113,6 +113,7 @@ def show(name, result, taken, old):
     for point, before, after in zip(taken, result["before"], result["after"], strict=True):
         print(f"  {point['power_mw'] / 1000:11.2f}  {before / 10000:+9.3f}  {after / 10000:+9.3f}")
     new = result["calibration"]
-    print(f"  clamp {name}: class {old['accuracy']} ({old['state']}) before, {new['accuracy']} ({new['state']}) after; hash {result['hash']}")
+    print(f"  clamp {name}: class {old['accuracy']} ({old['state']}) before, {new['accuracy']} ({new['state']}) after; "
+          f"hash {result['hash']}")
     for warning in result["warnings"]:
         print(f"  warning, {warning}: {WARNINGS[warning]}")
