@@ -46,9 +46,10 @@ def test_too_few_signatures(run):
 
 
 @pytest.mark.parametrize("changes, text", [
-    ({"interval_export_mwh": 0}, "state root"), ({"seq": 9}, "has sequence number 9"),
+    ({"interval_export_mwh": 0}, "state root"), ({"seq": 7}, "has sequence number 7"),
     ({"previous": bytes(32)}, "does not continue"), ({"slot": 5}, "may be read here"), ({"import_mwh": 5}, "went back"),
-    ({"generation_mwh": 0}, "went back"), ({"flags": 2}, "state root")])
+    ({"generation_mwh": 0}, "went back"), ({"import_mwh": 1 << 40}, "fuse"),
+    ({"interval_import_mwh": 30000000, "import_mwh": 90000000}, "fuse"), ({"seq": 0xFFFFFFFF}, "none could follow"), ({"flags": 2}, "state root")])
 def test_a_reading_that_its_meter_signed_falsely(run, changes, text):
     forger = Forger(run)
     forger.reading(0, **changes)

@@ -137,6 +137,7 @@ class Books:
         minted = r.interval_generation_mwh if first else r.generation_mwh - a.generation_mwh
         if unread_import < 0 or unread_export < 0 or minted < r.interval_generation_mwh:
             fault(r, "has a register that went back")
+        self._plausible(r, a, fault)
         if r.faulty:
             unread_import, unread_export = unread_import + r.interval_import_mwh, unread_export + r.interval_export_mwh
         else:
@@ -149,6 +150,17 @@ class Books:
             a.green_mwh += max(0, minted)
         a.import_mwh, a.export_mwh, a.generation_mwh = r.import_mwh, r.export_mwh, r.generation_mwh
         a.next_slot, a.next_seq, a.head = r.slot + 1, r.seq + 1, r.hash(self.genesis.feeder_id)
+
+    def _plausible(self, r, a, fault):
+        """A fuse lets pass twice its rating for a while; what came in since the last reading has no more slots than that."""
+        most = 2 * self.genesis.fuse_mwh(r.member)
+        unread = max(r.import_mwh - r.interval_import_mwh - a.import_mwh, r.export_mwh - r.interval_export_mwh - a.export_mwh,
+                     r.generation_mwh - r.interval_generation_mwh - a.generation_mwh) if a.next_seq else 0
+        if max(r.interval_import_mwh, r.interval_export_mwh, r.interval_generation_mwh) > most \
+                or unread > most * (r.slot + 1 - a.next_slot):
+            fault(r, "has more energy than the member's fuse lets through")
+        if r.seq == 0xFFFFFFFF:
+            fault(r, "has the last sequence number there is, so that none could follow")
 
     def _clear(self, block, limits, entries, fault):
         slot, g = block.slot + 1, self.genesis
