@@ -29,18 +29,15 @@ class _Guarded:
     room = _ROOM
     large = b""  # one large message (a block) at a time is read into this buffer and not into a heap in pieces
     lent = False
-    tls = None  # an ssl.SSLContext with verified server and client certificate; None: plain TCP
 
     def __init__(self):
-        self.raw = self.stream = socket.socket()
+        self.raw = socket.socket()
         self.pending = b""
         self.blocking = True
 
     def connect(self, address):
         self.raw.settimeout(_TIMEOUT_S)
         self.raw.connect(address)
-        if _Guarded.tls:
-            self.stream = _Guarded.tls.wrap_socket(self.raw)
         self.poll = select.poll()
         self.poll.register(self.raw, select.POLLIN)
 
@@ -60,7 +57,7 @@ class _Guarded:
     def flush(self):
         data, self.pending = self.pending, b""
         if data:
-            self.stream.write(data)
+            self.raw.write(data)
 
     def read(self, n):
         self.flush()
@@ -76,20 +73,20 @@ class _Guarded:
             return None
         if own:
             view = memoryview(_Guarded.large)[:n]
-            if self.stream.readinto(view) != n:
+            if self.raw.readinto(view) != n:
                 raise OSError("connection lost")
             _Guarded.lent = True
             return view
         return self._exactly(n)
 
     def _exactly(self, n):
-        data = self.stream.read(n)
+        data = self.raw.read(n)
         if n and (not data or len(data) != n):
             raise OSError("connection lost")
         return data
 
     def close(self):
-        self.stream.close()
+        self.raw.close()
 
 
 class _Sockets:
