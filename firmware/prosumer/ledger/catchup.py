@@ -1,11 +1,13 @@
 """Back after an absence: ask a neighbour, check its answer by certificates alone, jump. Nothing is replayed or trusted.
 
     Ask    0b member to iteration:4 slot:4 sig:64
-    Chain  0c to headers (count, then 146 bytes each, oldest first) final certificates proposals
+    Chain  0c to finals (count: 0 or 1) [final headers] certificates proposals
     final  header:146 certificate mmr (length:2, bytes; before the header) state (length:2, bytes)
 
-The state must hash to the header's state root and the accumulator to its accumulator, so the answer can be
-short or missing but not false. `proposals` (length:3 each) are notarized blocks above the final one.
+Whoever lacks the final block gets it, with some headers (count, then 146 bytes each, oldest first) before it, and asks
+again; whoever has it gets what is notarized since. So an answer is no longer than a block. The state must hash to the
+header's state root and the accumulator to its accumulator, so the answer can be short or missing but not false.
+`proposals` (count, then length:3 and bytes each, oldest first) are notarized, or below a notarized one.
 """
 from prosumer.codec import Cursor, Parts, Record, list_pieces
 from prosumer.errors import Reject
@@ -16,6 +18,7 @@ from prosumer.records import FINALIZE, VOTE, Certificate, Header, Proposal, vote
 from prosumer import durable
 
 _MAX_HEADERS = 8
+_MAX_PROPOSALS = 2
 
 
 class Ask(Record):
@@ -29,6 +32,7 @@ class Catchup:
         self.wanted = False
         self.asked_ms = 0
         self.turn = 0
+        self.turns = {}  # member → when it was answered
 
     def step(self, now_ms):
         if self.wanted:
@@ -42,7 +46,8 @@ class Catchup:
         self.asked_ms, self.wanted = now_ms, False
         self.turn += 1
         to = (node.me + 1 + self.turn % (node.genesis.n - 1)) % node.genesis.n
-        ask = Ask(member=node.me, to=to, iteration=node.simplex.iteration, slot=node.final.slot + 1)
+        iteration = node.simplex.iteration if node.simplex.tip[1] in node.chain else 0  # 0: the tip itself is missing
+        ask = Ask(member=node.me, to=to, iteration=iteration, slot=node.final.slot + 1)
         ask.signature = node.signer.sign(ask.message(node.genesis.feeder_id))
         node.publish(topics.ASK, ask.pack())
 
@@ -51,8 +56,9 @@ class Catchup:
             ask = Ask.parse(payload)
             if ask.member != member:
                 raise Reject("wrong-sender")
-            if ask.to == self.node.me:
+            if ask.to == self.node.me and now_ms - self.turns.get(member, 0) >= self.node.genesis.delta_ms:
                 self.node.members.check_record(ask)
+                self.turns[member] = now_ms  # an old ask played again is no way to make this meter talk
                 self._answer(ask)
         elif len(payload) > 2 and payload[1] == self.node.me:
             self._learn(payload)
@@ -76,33 +82,36 @@ class Catchup:
         return header, certificate, before, packed
 
     def _answer(self, ask):
-        """The newest final header with its proof, up to 8 headers before it, and what is notarized since."""
         node = self.node
-        if not node.certificate or (ask.slot > node.final.slot and ask.iteration >= node.simplex.iteration):
+        headers, proposals = [], []
+        if ask.slot <= node.final.slot:
+            stop = MMR.parse(node.final.before).count
+            headers = [Header.parse(raw) for _, raw in node.ring.iterate(max(0, stop - _MAX_HEADERS), stop)]
+            pieces = [b"\1"] + self.final_pieces() + list_pieces([h for h in headers if h.slot >= ask.slot]) + [b"\0\0"]
+        elif ask.iteration >= node.simplex.iteration:
             return
-        stop = node.ring.next - 1  # the final header itself follows with its proof
-        headers = [Header.parse(raw) for _, raw in node.ring.iterate(stop - _MAX_HEADERS, stop)]
-        headers = [h for h in headers if h.slot >= ask.slot]
-        tip = node.chain.get(node.simplex.tip[1])
-        proposals = [b"\0"]
-        if tip and tip.iteration > node.final.iteration:
-            tip = durable.File(node.folder + "tip")
-            proposals = [b"\1", len(tip).to_bytes(3, "big"), tip]
-        node.publish(topics.CHAIN, Parts([b"\x0c", bytes([ask.member])] + list_pieces(headers) + self.final_pieces() +
-                                         list_pieces(node.notarizations) + proposals))
+        else:
+            for link in node.above(node.simplex.tip[1])[:_MAX_PROPOSALS]:
+                block = durable.File(node.block_path(link.iteration))
+                proposals += [len(block).to_bytes(3, "big"), block]
+            pieces = [b"\0"] + list_pieces(node.notarizations) + [bytes([len(proposals) // 2])] + proposals
+        node.publish(topics.CHAIN, Parts([b"\x0c", bytes([ask.member])] + pieces))
 
     def _learn(self, payload):
         node = self.node
+        feeder = node.genesis.feeder_id
         cursor = Cursor(payload)
         cursor.take(2)
-        headers = cursor.records(Header, _MAX_HEADERS)
-        header, certificate, before, state = self.read_final(cursor)
-        notarized = cursor.records(Certificate, 64)
-        proposals = [Proposal.parse(cursor.take(cursor.uint(3))) for _ in range(cursor.uint(1))]
+        final, headers = None, ()
+        if cursor.uint(1):
+            final = self.read_final(cursor)
+            headers = cursor.records(Header, _MAX_HEADERS)
+        notarized = cursor.records(Certificate, 255)
+        proposals = [cursor.take(cursor.uint(3)) for _ in range(cursor.uint(1))]
         cursor.end()
-        feeder = node.genesis.feeder_id
-        digest = header.hash(feeder)
-        if header.iteration > node.final.iteration:
+        if final and final[0].iteration > node.final.iteration:
+            header, certificate, before, state = final
+            digest = header.hash(feeder)
             node.members.check_certificate(certificate, FINALIZE, vote_message(feeder, FINALIZE, header.iteration, digest))
             previous = header.previous
             for h in reversed(headers):
@@ -110,10 +119,21 @@ class Catchup:
                     raise Reject("broken-chain")
                 previous = h.previous
             node.jump(headers, header, digest, before, state, certificate)
-        for proposal in proposals:
-            if proposal.header.previous in node.chain:
-                node.extend(proposal)
+            self.wanted, self.asked_ms = True, 0
+        vouched = [node.simplex.tip[1]]
         for c in notarized:
             if c.iteration > node.final.iteration:  # also dummies below: a proposal may rest on the block before them
                 node.members.check_certificate(c, VOTE, vote_message(feeder, VOTE, c.iteration, c.header_hash))
+                vouched.append(c.header_hash)
+        for raw in reversed(proposals):
+            header = Proposal.parse(raw).header
+            if header.hash(feeder) in vouched:
+                vouched.append(header.previous)
+        for raw in proposals:
+            proposal = Proposal.parse(raw)
+            digest = proposal.header.hash(feeder)
+            if digest in vouched and digest not in node.chain and proposal.header.previous in node.chain:
+                node.extend(proposal, [raw])
+        for c in notarized:
+            if c.iteration > node.final.iteration:
                 node.adopt(c)

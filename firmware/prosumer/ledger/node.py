@@ -2,9 +2,9 @@
 
 Nothing leaves through `publish` before it is durable. Files in `folder`:
 
-    final     the newest final header with certificate, accumulator and state
-    vote      simplex snapshot and the certificates since (what this meter must never forget)
-    voted     the proposal it voted for last (its own when it proposed), `tip`: the notarized one below
+    final      the newest final header with certificate, accumulator and state
+    vote       simplex snapshot and the certificates since (what this meter must never forget)
+    bITERATION a proposal above the final block that this meter executed, one for an iteration: what it may have voted for
 """
 import os
 
@@ -47,7 +47,6 @@ class Node:
         self.signatures = {}  # (kind, iteration, hash) → {member: signature}
         self.notarizations = []  # certificates of the tip (if not final) and of the dummies since
         self.timer = None  # (iteration, slot, due_ms)
-        self.voted = None  # hash of the block whose proposal is in "voted"
         self.early = None  # a proposal that came before this meter's gate
         self.certificate = None
         self.on_final = None  # called with the header
@@ -73,15 +72,12 @@ class Node:
         self.notarizations = cursor.records(Certificate, 255)
         if final.iteration > self.simplex.final[0]:
             self.simplex.adopt_final(final.iteration, self.final_hash)
-        for name in ("tip", "voted"):
-            raw = durable.load(self.folder + name)
-            if raw:
+        for name in sorted(os.listdir(self.folder[:-1])):
+            if name[0] == "b" and len(name) == 9:
                 try:
-                    self.extend(Proposal.parse(raw))
-                    if name == "voted":
-                        self.voted = self.simplex.voted
+                    self.extend(Proposal.parse(durable.load(self.folder + name)))
                 except Reject:  # overtaken by a later final block
-                    self.count("old-" + name)
+                    self.count("old-block")
 
     def _root(self, link):
         """`link` is final: the chain starts here now."""
@@ -152,18 +148,39 @@ class Node:
                               body, state, cleared)
         digest = header.hash(self.genesis.feeder_id)
         signature = self.signer.sign(Proposal.message(self.genesis.feeder_id, digest))
-        self._link(header, digest, state, tip)
         pieces = Proposal(header, signature, body).pieces()
-        self._vote_for(header, digest, h, parent_hash, pieces)
+        self._link(header, digest, state, tip, pieces)
+        self.act(self.simplex.on_proposal(header.iteration, digest, h, parent_hash))
         self.publish(topics.PROPOSAL, Parts(pieces))
 
-    def _link(self, header, digest, state, parent):
+    def block_path(self, iteration):
+        return "%sb%08x" % (self.folder, iteration)
+
+    def _link(self, header, digest, state, parent, pieces):
+        """Every block above the final one lies in flash, so that a street without power keeps what it may have voted for."""
+        if pieces:
+            durable.save(self.block_path(header.iteration), *pieces)
+        self.chain = {h: b for h, b in self.chain.items() if b.iteration != header.iteration}
         self.chain[digest] = Link(header, digest, state.pack(), parent.accumulator().serialize())
 
-    def _vote_for(self, header, digest, parent_iteration, parent_hash, pieces):
-        durable.save(self.folder + "voted", *pieces)
-        self.voted = digest
-        self.act(self.simplex.on_proposal(header.iteration, digest, parent_iteration, parent_hash))
+    def above(self, at):
+        """The blocks from the final one (left out) up to `at`; empty if one of them is unknown here."""
+        out = []
+        while at != self.final_hash:
+            if at not in self.chain:
+                return []
+            out.insert(0, self.chain[at])
+            at = out[0].header.previous
+        return out
+
+    def _sweep(self):
+        """What can no longer become final leaves memory and flash."""
+        keep = [self.final] + self.above(self.simplex.tip[1])
+        self.chain = {h: b for h, b in self.chain.items() if b in keep or self.simplex.keeps(b.iteration)}
+        paths = [self.block_path(b.iteration) for b in self.chain.values()]
+        for name in os.listdir(self.folder[:-1]):
+            if name[0] == "b" and self.folder + name not in paths:
+                os.remove(self.folder + name)
 
     # -- what arrives
 
@@ -210,10 +227,8 @@ class Node:
         if len([k for k in self.signatures if k[0] == vote.kind and k[1] == h and sender in self.signatures[k]]) > 2:
             raise Reject("equivocation")  # a block and the dummy are honest, a third is the proof; more is only flooding
         self.signatures.setdefault(key, {})[sender] = vote.signature
-        if vote.kind == VOTE:
-            self.act(self.simplex.on_vote(h, sender, vote.header_hash))
-        else:
-            self.act(self.simplex.on_finalize(h, sender, vote.header_hash))
+        heard = self.simplex.on_vote if vote.kind == VOTE else self.simplex.on_finalize
+        self.act(heard(h, sender, vote.header_hash))
 
     def _accept(self, raw, now_ms, sender=None):
         """Check a proposal completely; vote for it if the core wants to."""
@@ -222,29 +237,39 @@ class Node:
         h = header.iteration
         if header.proposer != leader(h, genesis.n) or (sender is not None and sender != header.proposer):
             raise Reject("not-the-proposer")
-        digest = header.hash(genesis.feeder_id)
-        if digest in self.chain:
-            return
         slot = genesis.slot_at(now_ms)
-        if header.slot == slot and now_ms < genesis.gate_ms(slot):
-            self.early = bytes(raw)
-            return
         if header.slot != slot:
             raise Reject("wrong-slot")
+        if not self.simplex.keeps(h):
+            self.catchup.wanted = h > self.simplex.iteration
+            raise Reject("wrong-iteration")
+        digest = header.hash(genesis.feeder_id)
+        known = [d for d, b in self.chain.items() if b.iteration == h]
+        if known and digest not in known and digest != self.simplex.tip[1]:
+            raise Reject("second-proposal")  # of a leader that lies: the first is enough to execute and to keep
         self.members.check(header.proposer, Proposal.message(genesis.feeder_id, digest), proposal.signature)
-        if not self.chain.get(header.previous):
+        if now_ms < genesis.gate_ms(slot):
+            if h == self.simplex.iteration:
+                self.early = bytes(raw)
+            return
+        parent = self.chain.get(header.previous)
+        if not parent:
             self.catchup.wanted = True
             raise Reject("unknown-parent")
-        left_out = block.omitted(genesis, State.parse(self.chain[header.previous].state), slot, self.pool, proposal.body)
+        if digest in known:  # said again: this meter may have restarted before it voted
+            return self.act(self.simplex.on_proposal(h, digest, parent.iteration, header.previous))
+        left_out = block.omitted(genesis, State.parse(parent.state), slot, self.pool, proposal.body)
         if left_out and self.simplex.iteration == h:
             kind = {"o": topics.ORDER, "r": topics.READING, "c": topics.COMMIT, "e": topics.ENVELOPE}[left_out[0]]
             self.publish(kind, left_out[1].pack(), topics.OPERATOR if left_out[0] == "e" else left_out[1].member)
             raise Reject("record-left-out")
-        parent = self.extend(proposal)
-        self._vote_for(header, digest, parent.iteration, header.previous, [raw])
+        self.extend(proposal, [raw])
+        self.act(self.simplex.on_proposal(h, digest, parent.iteration, header.previous))
 
-    def extend(self, proposal):
-        """Re-run a block on its parent and remember the result; Reject unless every byte of the header agrees."""
+    def extend(self, proposal, pieces=None):
+        """Re-run a block on its parent and remember the result; Reject unless every byte of the header agrees.
+
+        `pieces`: its bytes, unless they come from flash."""
         header, genesis = proposal.header, self.genesis
         parent = self.chain.get(header.previous)
         if not parent:
@@ -257,8 +282,7 @@ class Node:
                             header.proposer, proposal.body, state, cleared)
         if mine.pack() != header.pack():
             raise Reject("different-result")
-        self._link(header, header.hash(genesis.feeder_id), state, parent)
-        return parent
+        self._link(header, header.hash(genesis.feeder_id), state, parent, pieces)
 
     def _verified(self, record):
         """Signature of a record in a block; those this meter already checked when they arrived are not checked twice."""
@@ -283,8 +307,7 @@ class Node:
         for action in actions:
             what, h, digest = action[0], action[1], action[2]
             if what in ("vote", "finalize"):
-                kind = VOTE if what == "vote" else FINALIZE
-                out.append(self._sign(kind, h, digest))
+                out.append(self._sign(VOTE if what == "vote" else FINALIZE, h, digest))
             elif what == "enter":
                 self._entered(h, digest)
             elif what == "final":
@@ -301,9 +324,7 @@ class Node:
     def _sign(self, kind, h, digest):
         vote = Vote(kind=kind, iteration=h, member=self.me, header_hash=digest)
         known = self.signatures.setdefault((kind, h, digest), {})
-        if self.me not in known:
-            known[self.me] = self.signer.sign(vote.message(self.genesis.feeder_id))
-        vote.signature = known[self.me]
+        vote.signature = known[self.me] = known.get(self.me) or self.signer.sign(vote.message(self.genesis.feeder_id))
         return vote
 
     def _entered(self, h, by):
@@ -312,11 +333,10 @@ class Node:
         if len(votes) >= self.members.quorum():
             if by != DUMMY:
                 self.notarizations = []
-                if by == self.voted:
-                    os.rename(self.folder + "voted", self.folder + "tip")
             self.notarizations.append(self._certificate(VOTE, h - 1, by, votes))
         for key in [k for k in self.signatures if k[1] < (h if k[0] == VOTE else self.simplex.final[0])]:
             del self.signatures[key]  # votes of an ended iteration live on in its certificate
+        self._sweep()
 
     def _finalized(self, h, digest):
         signatures = self.signatures.get((FINALIZE, h, digest), {})
@@ -334,15 +354,11 @@ class Node:
 
     def finish(self, digest, certificate):
         """`digest` and its ancestors are final: keep state and headers, then tell the agent."""
-        path, at = [], digest
-        while at != self.final_hash and at in self.chain:
-            path.append(self.chain[at].header)
-            at = path[-1].previous
-        link = self.chain[digest]
+        headers, link = [b.header for b in self.above(digest)], self.chain[digest]
         self._root(link)
         self.certificate = certificate
         self.notarizations = [c for c in self.notarizations if c.iteration > link.iteration]
-        self._keep([h for h in reversed(path)], link)
+        self._keep(headers, link)
 
     def _keep(self, headers, link):
         durable.save(self.folder + "final", *self.catchup.final_pieces())
@@ -368,9 +384,8 @@ class Node:
 
     def adopt(self, certificate):
         """A checked notarization from a neighbour."""
-        h, by = certificate.iteration, certificate.header_hash
         before = self.simplex.iteration, self.simplex.tip
-        actions = self.simplex.adopt_notarized(h, by)
+        actions = self.simplex.adopt_notarized(certificate.iteration, certificate.header_hash)
         if (self.simplex.iteration, self.simplex.tip) != before:
             self.notarizations.append(certificate)
         self.act(actions)
@@ -379,6 +394,5 @@ class Node:
         """Say again what others may have missed; harmless when they have not."""
         for what, h, digest in self.simplex.resend():
             self.publish(topics.VOTE, self._sign(VOTE if what == "vote" else FINALIZE, h, digest).pack())
-        if leader(self.simplex.iteration, self.genesis.n) == self.me and self.simplex.voted:
-            if self.voted:
-                self.publish(topics.PROPOSAL, durable.File(self.folder + "voted"))
+        if leader(self.simplex.iteration, self.genesis.n) == self.me and self.simplex.voted in self.chain:
+            self.publish(topics.PROPOSAL, durable.File(self.block_path(self.simplex.iteration)))
