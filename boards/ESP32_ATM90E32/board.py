@@ -1,26 +1,20 @@
 """Three clamps on an ATM90E32AS, which measures by itself; one or three phases.
 
 The chip's gains are those of a 9 V AC adapter and SCT-013-000 clamps, as its usual boards come; board.md has the parts. They are
-nominal numbers: readings say so and count as indicative until /gains.json and /calibration.json are there.
+nominal numbers: until `prosumer calibrate` has written /calibration.json the readings say so and count as indicative.
 """
-import json
-
 from prosumer.errors import Reject
 from prosumer.metering.calibration import Calibration
 from prosumer.metering.channel import ROLES
 
 _SCK, _MOSI, _MISO, _SELECT = 18, 23, 19, 5
-_GAINS = {"mmode0": 0x87, "mmode1": 0, "ugain": (7305,) * 3, "igain": (27961,) * 3, "pqgain": (0,) * 3, "phi": (0,) * 3}
+_WIRING = {"mmode0": 0x87, "mmode1": 0}  # 50 Hz, three phases with neutral; gain 1 before the converters
+_UGAIN, _IGAIN = 7305, 27961
 
 
 def hal():
     from prosumer.hal.esp32_chip import ChipHal
-    try:
-        with open("/gains.json") as f:
-            gains = json.load(f)
-    except OSError:
-        gains = _GAINS
-    return ChipHal(_SCK, _MOSI, _MISO, _SELECT, gains)
+    return ChipHal(_SCK, _MOSI, _MISO, _SELECT, _WIRING)
 
 
 def channels(settings):
@@ -32,5 +26,6 @@ def channels(settings):
 
 
 def calibration(settings):
-    """The gains are the chip's; this names their state, class and date."""
-    return Calibration.load("/calibration.json", Calibration.nominal([{"gain_nv": 1}], [{"gain_na": 1} for _ in settings["channels"]]))
+    """For this chip the gains are millionths of its gain registers."""
+    clamps = [{"gain_na": _IGAIN * 1000000, "max_ma": 100000} for _ in settings["channels"]]
+    return Calibration.load("/calibration.json", Calibration.nominal([{"gain_nv": _UGAIN * 1000000}], clamps))

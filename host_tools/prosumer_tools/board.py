@@ -56,14 +56,14 @@ def file_system_partition(table, flash_bytes):
             break
         if label.rstrip(b"\0") in (b"vfs", b"ffat"):
             if offset + size > flash_bytes:
-                raise BoardError(f"the table's file system ends at {offset + size:#x}, beyond this chip's {flash_bytes >> 20} MiB of flash")
+                raise BoardError(f"the file system ends at {offset + size:#x}, beyond this chip's {flash_bytes >> 20} MiB of flash")
             return offset, size
         apps += kind == _APP
         end = max(end, offset + size)
     if not apps:
         raise BoardError("no MicroPython here: there is no partition table with an application")
     if end >= flash_bytes:
-        raise BoardError(f"the flash of {flash_bytes >> 20} MiB has no room for a file system behind the application, which ends at {end:#x}")
+        raise BoardError(f"the flash of {flash_bytes >> 20} MiB has no room for a file system behind the application's end at {end:#x}")
     return end, flash_bytes - end
 
 

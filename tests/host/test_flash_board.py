@@ -9,7 +9,6 @@ import time
 import pytest
 from emulator_kit import Street, build, run
 from esp32_mock_bootloader import server
-
 from prosumer_tools import board, cli, image
 
 MIB = 1 << 20

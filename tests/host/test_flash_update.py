@@ -3,7 +3,6 @@ import asyncio
 
 import pytest
 from emulator_kit import START_MS
-
 from prosumer_tools import cli, image
 from prosumer_tools.commands import flash
 from prosumer_tools.emulator.supervisor import Supervisor
@@ -12,10 +11,11 @@ OLD_MAIN = b"print('old firmware')\nimport time\nwhile True: time.sleep(1)\n"
 KEEP = {"data/registers/0": b"\x01" * 600, "config.json": b"{}"}
 
 
-def on_old_meter(tmp_path, scenario, **files):
+def on_old_meter(tmp_path, scenario):
     async def run():
         async with Supervisor(tmp_path / "run", image.build_image().path, START_MS, broker=None) as street:
-            device = street.add("m", bytes([2, 0, 0, 0, 0, 1]), files={"main.py": OLD_MAIN, "prosumer/codec.py": b"old = 1\n", **KEEP, **files})
+            old = {"main.py": OLD_MAIN, "prosumer/codec.py": b"old = 1\n"}
+            device = street.add("m", bytes([2, 0, 0, 0, 0, 1]), files={**old, **KEEP})
             street.boot()
             while "old firmware" not in device.console.log_path.read_text(errors="replace"):
                 await asyncio.sleep(0.02)

@@ -9,7 +9,6 @@ import threading
 
 import pytest
 from emulator_kit import START_MS
-
 from prosumer_tools import image
 from prosumer_tools.emulator.supervisor import Supervisor
 
@@ -35,9 +34,10 @@ def test_boards_that_are_flashed_build_for_their_processor(tmp_path):
     assert "ESP32_S3_METER" in flashed
     for name in flashed:
         built = image.build_image(name, out=tmp_path / name)
+        march = json.loads((image.BOARDS / name / "board.json").read_text())["march"]
         fs = image.filesystem(built.path.read_bytes())
         with fs.open("prosumer/metering/kernel.mpy", "rb") as file:
-            assert file.read(3)[2] >> 2 & 15 == {"xtensawin": 10, "rv32imc": 11}[json.loads((image.BOARDS / name / "board.json").read_text())["march"]]
+            assert file.read(3)[2] >> 2 & 15 == {"xtensawin": 10, "rv32imc": 11}[march]
         assert "prosumer/hal/esp32.mpy" in built.files and "prosumer/hal/unix.mpy" not in built.files
         assert (image.BOARDS / name / "board.md").read_text().count("has not run on hardware") == 1
 
@@ -77,7 +77,8 @@ def test_mip_installs_it_on_a_meter_as_on_any_board(tmp_path, index):
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "mpremote", "connect", device.console.path, "mip", "--index", index, "install", "./package.json",
                 "+", "exec", "from umqtt.simple import MQTTClient; from prosumer.codec import Cursor; print('imported')",
-                cwd=tmp_path / "firmware", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+                cwd=tmp_path / "firmware", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT)
             output, _ = await asyncio.wait_for(process.communicate(), 60)
             text = output.decode()
             assert process.returncode == 0 and text.rstrip().endswith("imported"), text[-2000:]
@@ -88,3 +89,9 @@ def test_mip_installs_it_on_a_meter_as_on_any_board(tmp_path, index):
     assert set(flash.names()) == {"/lib/umqtt/simple.py"} | {f"/lib/{name}" for name in MODULES}
     for name in MODULES:
         assert flash.read(f"lib/{name}") == (tmp_path / "firmware" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in image.BOARDS.glob("*/board.json")))
+def test_the_firmware_of_every_board_fits_its_budget(tmp_path, name):
+    built = image.build_image(name, out=tmp_path / name)
+    assert sum(size for package, size in built.packages.items() if package.startswith("prosumer")) <= 96 << 10

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 from emulator_kit import START_MS
-
 from prosumer_tools import cli, image
 from prosumer_tools.emulator.device import FrontEnd
 from prosumer_tools.emulator.supervisor import Supervisor
@@ -143,7 +142,8 @@ def test_a_fault_at_the_start_is_told(tmp_path, capsys):
         code, _, err = await bench.provision("--name", "mill", "--broker", bench.broker, "--genesis", genesis, "--wait", 10)
         assert code == 2 and "the meter stopped: HALT: head-is-damaged" in err
 
-    main = (image.FIRMWARE / "main.py").read_text().replace("agent.run()", "raise Halt('head-is-damaged')").replace("print(\"runs\")", "pass")
+    main = (image.FIRMWARE / "main.py").read_text()
+    main = main.replace('print("runs")', "pass").replace("agent.run()", "raise Halt('head-is-damaged')")
     on_bench(tmp_path, capsys, scenario, files={"main.py": main.encode()})
 
 

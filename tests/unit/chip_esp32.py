@@ -331,7 +331,8 @@ class Machine:
 class I2s:
     """RX in 32-bit stereo: DMA descriptors of 256 frames, filled in real time; when all are full the oldest is dropped.
 
-    readinto blocks until the buffer, of one descriptor at most, is full. 27000 counts of voltage, 20000 of current 0.5 rad behind, 50 Hz."""
+    readinto blocks until the buffer, of one descriptor at most, is full.
+    50 Hz: 27000 counts of voltage, 20000 of current 0.5 rad behind."""
 
     memory = 64 << 10
 

@@ -1,9 +1,13 @@
 """An ESP32 with a metering chip: SPI stand-in of chip_esp32.py, registers of test_metering_atm90e32.py."""
+import os
+
 from chip_esp32 import Chip
 from prosumer.errors import Reject
 from prosumer.metering import channel as m
+from prosumer.metering.house import House
 from test_metering_atm90e32 import CALIBRATION, SETTINGS
 from test_metering_atm90e32 import Chip as Registers
+from test_metering_registers import fresh
 
 CHANNELS = (("v", "voltage"), ("grid", "grid"), ("pv", "pv"), ("ev", "ev"))
 
@@ -18,41 +22,54 @@ def on_board():
     return chip, hal
 
 
-def turn(chip, hal, seconds):
+def turn(chip, hal, seconds, house):
     """The agent's loop."""
-    for _ in range(seconds // 2):
+    until = hal.now_ms() + seconds * 1000
+    while hal.now_ms() < until:
         began = chip.us
         hal.feed()
-        assert hal.read_window(None) == (0, 0)
+        house.sample(hal.now_ms())
         hal.wait((hal.now_ms() // hal.window_ms + 1) * hal.window_ms)
         chip.slave.run((chip.us - began) // 1000)
 
 
-def test_an_hour_of_energy():
+def in_house(scenario):
     chip, hal = on_board()
-    meter = hal.meter(CHANNELS, CALIBRATION)
-    chip.slave.power_mw = [2000000, -3000000, 500000]
-    turn(chip, hal, 3600)
-    hal.read_window(None)
-    imported, exported = meter.so_far(0)
-    assert abs(imported - 2000000) < 2500 and exported == 0, meter.so_far(0)
-    assert abs(meter.so_far(1)[1] - 3000000) < 3500
-    d = meter.close_interval()
-    assert d["channels"]["grid"]["import_mwh"] == imported and d["flags"] == 0 and meter.so_far(0) == (0, 0)
-    assert d["channels"]["ev"]["role"] == "ev" and hal.lost == 0
+    fresh()
+    try:
+        scenario(chip, hal, House(hal, CHANNELS, CALIBRATION, "/flash/", bytearray(64)))
+    finally:
+        os.umount("/flash")
+
+
+def test_half_an_hour_of_energy():
+    def scenario(chip, hal, house):
+        chip.slave.power_mw = [2000000, -3000000, 500000]
+        turn(chip, hal, 1800, house)
+        house.sample(hal.now_ms())
+        interval = house.close_slot()
+        imported, exported, _ = house.totals()
+        assert abs(imported - 1000000) < 2500 and exported == 0, house.totals()
+        assert abs(interval["channels"]["pv"]["export_mwh"] - 1500000) < 3500
+        assert interval["flags"] == 0 and interval["channels"]["ev"]["role"] == "ev" and hal.lost == 0
+        assert house.power_mw["grid"] == 2000000
+
+    in_house(scenario)
 
 
 def test_a_chip_that_is_cut_off_is_missing_time_and_not_energy_lost():
-    chip, hal = on_board()
-    meter = hal.meter(CHANNELS, CALIBRATION)
-    chip.slave.power_mw = [1000000, 0, 0]
-    turn(chip, hal, 60)
-    chip.slave.stuck = 0xFF
-    turn(chip, hal, 10)
-    chip.slave.stuck = None
-    turn(chip, hal, 60)
-    d = meter.close_interval()
-    assert d["flags"] & m.MISSING and abs(d["channels"]["grid"]["import_mwh"] - 130 * 1000000 // 3600) < 1000
+    def scenario(chip, hal, house):
+        chip.slave.power_mw = [1000000, 0, 0]
+        turn(chip, hal, 60, house)
+        chip.slave.stuck = 0xFF
+        turn(chip, hal, 10, house)
+        chip.slave.stuck = None
+        turn(chip, hal, 60, house)
+        house.sample(hal.now_ms())
+        d = house.close_slot()
+        assert d["flags"] & m.MISSING and abs(house.totals()[0] - 130 * 1000000 // 3600) < 1000, house.totals()
+
+    in_house(scenario)
 
 
 def test_without_a_chip_the_meter_does_not_start():
@@ -64,8 +81,3 @@ def test_without_a_chip_the_meter_does_not_start():
         assert e.code == "meter-chip-silent"
         return
     assert False
-
-
-def test_it_says_what_it_is():
-    chip, hal = on_board()
-    assert (hal.rate_hz, hal.frames_max, hal.window_ms) == (0, 0, 2000) and hal.plant()[0] == 0

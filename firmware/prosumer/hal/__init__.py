@@ -3,7 +3,7 @@
     rate_hz, channels     of the samples; window_ms: how often read_window is due; frames_max: what one call can return
     read_window(buf)      int16 frames into `buf` → (frames, covers_ms); covers_ms 0: a continuous stream. (0, 0): not yet
     lost                  frames lost before what was just read: for Meter.lost, before its window
-    meter(channels, calibration)   only where rate_hz is 0: the metering chip, with readings as Meter has them; read_window polls it
+    meter(channels, calibration)   only where a chip meters: it stands in Meter's place, and a window is the time it counted
     now_ms()              Unix ms, never going back; its first call waits until the time is known
     entropy(n)            n bytes from the chip's generator, or Halt
     unique_id()           bytes that no other chip has

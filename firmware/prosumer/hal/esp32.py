@@ -1,4 +1,6 @@
-"""Hardware layer of ESP32 boards: wireless network, time, watchdog; esp32_i2s and esp32_chip add the front ends. See hal/__init__.py for the contract.
+"""Hardware layer of ESP32 boards: wireless network, time, watchdog. See hal/__init__.py for the contract.
+
+esp32_i2s and esp32_chip add the front ends.
 
 The first call of now_ms() brings up network and time and starts sampling, for as long as that takes: a meter whose house
 waits for its router after a power cut must not give up. What it waits for is on the console.

@@ -151,7 +151,7 @@ def _update(args):
         return _fail(error)
     except OSError as error:
         return _fail(f"{error.filename}: {(error.strerror or str(error)).lower()}")
-    print(f"{board.name} on {args.port}: {len(changed)} files brought up to date" if changed else f"{board.name} on {args.port}: nothing to do")
+    print(f"{board.name} on {args.port}: " + (f"{len(changed)} files brought up to date" if changed else "nothing to do"))
     return 0
 
 
