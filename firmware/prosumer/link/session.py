@@ -41,6 +41,9 @@ class _Guarded:
         self.poll = select.poll()
         self.poll.register(self.raw, select.POLLIN)
 
+    def settimeout(self, seconds):
+        pass  # umqtt.simple 1.8 sets its own; the limit is ours
+
     def setblocking(self, flag):
         self.blocking = flag
 
