@@ -1,6 +1,7 @@
 """Calibration: what a count is worth, its table, its canonical form."""
 import hashlib
 import json
+import os
 
 from prosumer.errors import Reject
 from prosumer.metering.calibration import Calibration
@@ -56,3 +57,23 @@ def test_bad_calibrations_are_refused():
         except Reject:
             continue
         assert False, d
+
+
+def test_a_file_is_used_when_it_is_there_and_refused_when_it_is_damaged():
+    nominal = Calibration.nominal(VOLTS, AMPS)
+    path = "/tmp/prosumer-test-calibration.json"
+    field = Calibration.nominal(VOLTS, AMPS, "field", "B")
+    with open(path, "w") as f:
+        json.dump(field.to_dict(), f)
+    assert Calibration.load(path, nominal).hash() == field.hash()
+    for text in ("{", '{"version": 2}', "[]", ""):
+        with open(path, "w") as f:
+            f.write(text)
+        try:
+            Calibration.load(path, nominal)
+        except Reject as e:
+            assert e.code == "calibration-damaged"
+            continue
+        assert False, text
+    os.remove(path)
+    assert Calibration.load(path, nominal) is nominal

@@ -165,6 +165,19 @@ def test_a_torn_burst_is_thrown_away_and_its_time_covered_by_the_next():
     assert frames == 400 and covers > 950
 
 
+def test_eight_channels_are_asked_for_as_the_datasheet_says():
+    asked = []
+
+    class Bus:
+        def exchange(self, buf):
+            asked.append((buf[0] << 16 | buf[1] << 8) >> 14)  # start, single, D2, D1, D0
+            buf[0], buf[1], buf[2] = 0xFF, 0xE0 | 0x09, 0x34
+
+    adc = Mcp320x(Bus())
+    assert [adc.read(k) for k in range(8)] == [0x934 - 2048] * 8
+    assert asked == [0b11000 | k for k in range(8)]
+
+
 def test_a_stuck_line_is_not_a_sample():
     clock = Clock()
     chip = Mcp(clock)

@@ -128,3 +128,54 @@ def test_impossible_points_are_refused():
         assert e.code == "calibration-without-points"
         return
     assert False
+
+
+def crosstalk(reading, watts):
+    """The reading of a clamp that sees a little of the voltage."""
+    reading["channels"]["grid"]["active_power_mw"] += watts * 1000
+    return reading
+
+
+def test_what_is_read_without_load_becomes_the_offset():
+    c = nominal()
+    w = Wizard(c, 0)
+    w.idle(crosstalk(measure(c, 0.0001), 7), "grid")
+    for amps in CURRENTS:
+        w.add(crosstalk(measure(c, amps), 7), "grid", round(VOLTS * 1000), mw(amps))
+    new, before, after = w.solve(0)
+    assert max([abs(e) for e in after]) < 1000
+    # 7 W as the old gains had it, 4 % and -3 % off
+    assert abs(new.currents[0]["offset_mw"] - 7000 / 1.04 / 0.97) < 100, new.currents[0]
+    assert nominal().currents[0]["offset_mw"] == 0
+    try:
+        w.idle(measure(c, 0.0001), "grid")
+    except Reject as e:
+        assert e.code == "calibration-point"
+        return
+    assert False
+
+
+def test_errors_that_are_left_lower_the_class():
+    for worst, accuracy in ((0.0, "B"), (0.02, "A"), (0.09, "indicative")):
+        c = nominal()
+        w = Wizard(c, 0)
+        for amps in CURRENTS:
+            w.add(measure(c, amps), "grid", round(VOLTS * 1000), round(mw(amps) * (1 + worst * (amps == 2.0))))
+        w.add(measure(c, 8.0, math.pi / 3), "grid", round(VOLTS * 1000), mw(8.0, math.pi / 3), mw(8.0))
+        assert w.solve(0)[0].accuracy == accuracy, (worst, w.solve(0)[2])
+    assert guided().solve(0, "indicative")[0].accuracy == "indicative"  # what the front end can hold at all
+
+
+def test_a_meter_is_as_good_as_its_worst_clamp():
+    c = Calibration.nominal([{"gain_nv": V_GAIN}], [{"gain_na": I_GAIN, "max_ma": 63000}] * 2)
+    one = Calibration.nominal([{"gain_nv": V_GAIN}], [{"gain_na": I_GAIN, "max_ma": 63000}])
+    for index in (0, 1):
+        w = Wizard(c, index)
+        amps = CURRENTS if index else (8.0,)
+        for a in amps:
+            w.add(measure(one, a), "grid", round(VOLTS * 1000), mw(a))
+        if index:
+            w.add(measure(one, 8.0, math.pi / 3), "grid", round(VOLTS * 1000), mw(8.0, math.pi / 3), mw(8.0))
+        c = w.solve(0)[0]
+        assert (c.state, c.accuracy) == (("nominal", "indicative"), ("field", "A"))[index]
+        assert ("other-clamps" in w.warnings) == (index == 0)

@@ -6,7 +6,8 @@ has no angle, so what the meter sees as its angle is the clamp's own: no inducti
 is read without any load (`idle`) is the offset.
 
 Full way: three currents or more that span 10:1, and one inductive point → class B. Quick way: one resistive load → class A. Errors
-that are left, saturation or a clamp on the wrong phase lower the class.
+that are left, saturation or a clamp on the wrong phase lower the class. A meter's class is that of its worst clamp, and it stays
+uncalibrated until each clamp has had its turn (a clamp that had has a phase table, of three points or more the full way).
 """
 from prosumer.errors import Reject
 from prosumer.metering.calibration import CLASSES, CLASS_PPM, Calibration
@@ -55,7 +56,8 @@ class Wizard:
         self.phase = phase
         self.points = []
         self._idle_p = self._idle_q = 0
-        self.warnings = []  # "reversed", "wrong-phase", "saturated", "nonlinear", "range-below-10-to-1", "no-inductive-point"
+        self.warnings = []  # "reversed", "wrong-phase", "saturated", "nonlinear", "range-below-10-to-1",
+        # "no-inductive-point", "other-clamps"
 
     def idle(self, reading, name):
         """A reading without current: crosstalk from the voltage, found before the points are added."""
@@ -135,5 +137,15 @@ class Wizard:
             rank -= 1
         if "wrong-phase" in self.warnings or "saturated" in self.warnings:
             rank = 0
+        for k, other in enumerate(currents):
+            points = len(other["phase"])
+            if k != self.index and points:
+                rank = min(rank, 2 if points > 2 else 1)
+            elif k != self.index and self.calibration.state == "nominal":
+                rank = 0
+                new.state = "nominal"
+                self._warn("other-clamps")
+            elif k != self.index:
+                rank = min(rank, CLASSES.index(self.calibration.accuracy))
         new.accuracy = CLASSES[min(rank, CLASSES.index(best))]
         return new, before, after

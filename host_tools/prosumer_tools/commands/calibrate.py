@@ -5,6 +5,9 @@ without load, three loads or more that span 10:1 and one inductive load (class B
 resistive load (class A). The meter measures, the firmware's own wizard computes, and the errors before and after are shown; only then
 is /calibration.json written, with its date. A clamp that sits backwards is turned round by its gain; one that sits on another phase, or
 saturates, is named, and stored only with --force.
+
+--points FILE.json says what the reference shows instead of the keyboard, one object for each load: [{"load": "kettle", "voltage_v": 230.1,
+"power_w": 1985}, …]; instead of power_w a reference load has rated_w and rated_v; an inductive load has power_factor or apparent_va too.
 """
 import datetime
 import sys
@@ -22,6 +25,7 @@ WARNINGS = {
     "nonlinear": "gains at different loads differ by more than 1 %: check the reference, the load and the clamp's rating",
     "range-below-10-to-1": "the loads do not span 10:1 in three steps or more: class A at best",
     "no-inductive-point": "no inductive load: the phase is right if the loads really were resistive; class A at best",
+    "other-clamps": "other clamps of this meter are not calibrated yet: its readings stay indicative until they are (--channel NAME)",
 }
 GRAVE = {"wrong-phase", "saturated"}
 
@@ -32,7 +36,7 @@ def add_parser(subparsers):
     p.add_argument("--channel", metavar="NAME", default="grid", help="the clamp (default: grid)")
     p.add_argument("--channels", default="grid", help="clamps in the order of the board's inputs, if the meter is not provisioned yet")
     p.add_argument("--quick", action="store_true", help="the quick way: no load, then one resistive load")
-    p.add_argument("--points", type=Path, metavar="FILE.json", help="what the reference says, instead of asking; see docs")
+    p.add_argument("--points", type=Path, metavar="FILE.json", help="what the reference says, instead of asking (see above)")
     p.add_argument("--no-idle", action="store_true", help="leave out the reading without load (keeps the offset)")
     p.add_argument("--seconds", type=float, default=10, metavar="S", help="how long to measure at each load (default: 10)")
     p.add_argument("--yes", action="store_true", help="ask nothing: the loads are switched otherwise, and the result is stored")
@@ -57,7 +61,7 @@ def calibrate(args):
     if args.yes and not loads:
         raise points.BadPoint("--yes needs --points FILE.json")
     check_answers(args.port)
-    idle, taken, measured = None, [], None
+    idle, taken = None, []
     if not args.no_idle:
         wait(args, f"No load: open the clamp {args.channel} or switch everything off behind it")
         measured = take(args)
