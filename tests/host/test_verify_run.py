@@ -157,6 +157,20 @@ def test_a_changed_byte_in_a_long_day_is_found_too(day, tmp_path):
         path.write_bytes(data)
 
 
+def test_a_file_that_cannot_be_read_is_one_fault_however_long_the_day(day, tmp_path):
+    run = shutil.copytree(day, tmp_path / "run", ignore=shutil.ignore_patterns("flash"))
+    for slot, at in ((0, 0), (5, 4), (9, 5), (13, 215)):
+        path = run / f"records/block-{slot:05d}.bin"
+        flip(path, at, 2)
+        found = faults(run)
+        assert len(found) == 1 and found[0].startswith(f"block {slot}:"), found
+        flip(path, at, 2)
+    for slot in (5, 6):
+        flip(run / f"records/block-{slot:05d}.bin", 5, 2)
+    found = faults(run)
+    assert [f.split(":")[0] for f in found] == ["block 5", "block 6"], found
+
+
 def test_two_changes_in_two_blocks_are_both_named(run):
     flip(run / "records/block-00002.bin", 400)
     flip(run / "records/block-00004.bin", 1400)

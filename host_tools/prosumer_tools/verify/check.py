@@ -231,7 +231,9 @@ class _Walk(Files):
             self.fault(where, f"proposed by {self.who(h.proposer)} in iteration {h.iteration}, the turn of {turn}")
         elif not signed:
             self.fault(where, f"the proposer's signature does not match: {self.who(h.proposer)}")
-        if not self.linked:
+        if not self.linked:  # what the unreadable file before it held, this header tells
+            self.mmr.append(h.previous)
+            self.unlinked = self.unlinked or h.accumulator != self.mmr.root()
             return
         if h.previous != self.previous:
             self.fault(where, self._gap(slot, h))
