@@ -44,6 +44,8 @@ class Agent:
         # one buffer for two things that never meet: samples, and a block while it is received and executed
         buffer = bytearray(max(House.buffer_bytes(hal, channels), 1024 + 448 * genesis.n))
         self.house = House(hal, channels, calibration, _FOLDER, buffer)
+        for event in self.house.registers.events:
+            self.count(event)
         self.chain = ReadingChain(_FOLDER + "readings", genesis, self.me, signer, self.house.totals())
         self.trader = Trader(genesis, self.me, config.get("devices", {}), _FOLDER, signer)
         ring = HeaderRing(_FOLDER + "headers", Header.size())
