@@ -37,6 +37,9 @@ soak: $(STAMP)  ## the long searches: power cuts at every flash operation, 100,0
 image: $(STAMP)  ## compile the firmware and build the device image
 	@$(BIN)/prosumer image EMULATED
 
+readme: $(STAMP)  ## refresh the README's walk of one record from the last demo
+	@$(BIN)/python host_tools/readme/make.py runs/demo
+
 verify: $(STAMP)  ## check the last demo again by independent code
 	@$(BIN)/prosumer verify runs/demo
 
@@ -46,5 +49,5 @@ lint: $(STAMP)  ## style
 clean:  ## remove builds and runs, keep the virtual environment
 	rm -rf build runs
 
-.PHONY: help install demo test bench soak image verify lint clean
+.PHONY: help install demo test bench soak image readme verify lint clean
 .DEFAULT_GOAL := help

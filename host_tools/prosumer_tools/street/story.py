@@ -58,12 +58,15 @@ class Story:
     # -- one record on its walk
 
     def walk(self, samples):
-        """WalkStep for each stage of the best sale of the day. `samples(slot, member)`: bytes of a window, or b""."""
-        best = max(((c.fills.get(m, (0, 0))[1], k, m) for k, c in self.clearings.items() for m in range(self.genesis.n)
-                    if (k, m) in self.readings and k + 1 in self.blocks and k - 1 in self.blocks), default=(0, 0, 0))
-        sold, k, m = best
-        if not sold:
+        """WalkStep for each stage of the largest sale that was delivered. `samples(slot, member)`: bytes of a window, or b""."""
+        def delivered(k, m):
+            return min(self.clearings[k].fills.get(m, (0, 0))[1], self.readings[k, m].interval_export_mwh)
+
+        there = [(k, m) for k, m in self.readings if k in self.clearings and k + 1 in self.blocks and k - 1 in self.blocks]
+        k, m = max(there, key=lambda at: (delivered(*at), at), default=(0, 0))
+        if not there or not delivered(k, m):
             return []
+        sold = self.clearings[k].fills[m][1]
         r, clearing, block = self.readings[k, m], self.clearings[k], self.blocks[k + 1]
         order = next(o for o in self.blocks[k - 1].orders if o.member == m)
         entry = self.entries[k, m][0]
