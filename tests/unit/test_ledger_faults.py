@@ -186,3 +186,45 @@ def test_an_ask_played_again_is_answered_once():
     for _ in range(20):
         to.receive(topics.ASK, 0, asks[0])
     assert answers == [topics.CHAIN]
+
+
+def test_no_block_is_longer_than_the_buffer_it_is_received_in_however_long_the_standstill():
+    s = street(4)
+    room, longest = 1024 + 448 * 4, [0]
+    send = s.send
+
+    def measured(sender, kind, member, payload):
+        if kind in (topics.PROPOSAL, topics.CHAIN):
+            longest[0] = max(longest[0], len(payload))
+        send(sender, kind, member, payload)
+
+    s.send = measured
+    s.run(3)
+    s.lost = lambda *_: True
+    s.run(9)
+    s.lost = lambda *_: False
+    for m in s.meters:
+        m.reconnect()
+    s.run(12)
+    state = check_same_state(s)
+    assert longest[0] <= room, longest
+    assert [a.next_slot for a in state.accounts] == [23] * 4
+    assert [a.import_mwh for a in state.accounts] == [m.house.totals[0] for m in s.meters]
+
+
+def test_readings_of_all_share_what_a_block_holds():
+    """One of each member, then more of one after the other, beginning with another member each slot."""
+    from prosumer.ledger import block
+    s = street(4)
+    s.run(3)
+    s.lost = lambda *_: True
+    s.run(6)
+    node = s.meters[0].node
+    for m in s.meters:
+        for r in m.chain.unsettled(2)[:4]:
+            node.receive(topics.READING, m.me, r.pack(), s.now)
+    counts = []
+    for slot in (9, 10):
+        readings = block.build(s.genesis, node.state, slot, node.pool, bytes(16)).readings
+        counts.append([len([r for r in readings if r.member == m]) for m in range(4)])
+    assert counts[0] != counts[1] and sum(counts[0]) == sum(counts[1]) == 15, counts

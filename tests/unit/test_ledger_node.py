@@ -228,9 +228,9 @@ def test_readings_that_are_lost_do_not_stop_a_member_for_ever():
     s.lost = lambda *_: False
     for m in s.meters:
         m.reconnect()
-    s.run(6)
+    s.run(7)
     state = check_same_state(s)
-    assert [a.next_slot for a in state.accounts] == [21] * 4
+    assert [a.next_slot for a in state.accounts] == [22] * 4
     assert [a.import_mwh for a in state.accounts] == [m.house.totals[0] for m in s.meters]
 
 

@@ -7,7 +7,7 @@ from prosumer.errors import Reject
 from prosumer.ledger import salted
 from prosumer.ledger.pool import check_order, fault, rank
 from prosumer.market import clearing, settlement
-from prosumer.records import ROLE_GENERATES, Body, Header
+from prosumer.records import ROLE_GENERATES, Body, Commit, Header, Reading
 
 _CORRECTION_S = 86400  # a reading may come this late; then its slots are settled by rule
 
@@ -23,14 +23,29 @@ def limits(genesis, body, slot):
 def build(genesis, state, slot, pool, salt, skip=True):
     """Everything the pool has for block `slot`, in canonical order. `salt`: 16 random bytes; `skip`: see readings_for."""
     e = pool.envelope(slot + 1)
+    n, feeder = genesis.n, genesis.feeder_id
     commits = pool.commits.get(slot + 2, {})
     agreed = state.commits.get(slot + 1, {})
     orders = pool.orders.get(slot + 1, {})
-    feeder = genesis.feeder_id
-    return Body(salt, [e] if e else [],
-                [commits[m] for m in sorted(commits)],
-                [orders[m] for m in sorted(orders) if agreed.get(m) == orders[m].digest(feeder)],
-                [r for m in range(genesis.n) for r in pool.readings_for(m, state.accounts[m], slot - 1, skip)])
+    commits = [commits[m] for m in sorted(commits)]
+    orders = [orders[m] for m in sorted(orders) if agreed.get(m) == orders[m].digest(feeder)]
+    runs = [pool.readings_for(m, state.accounts[m], slot - 1, skip) for m in range(n)]
+    more = _room(genesis, commits, orders) - n  # there is room for one reading of each, and for these
+    for i in range(n):
+        m = (slot + i) % n  # another member first in each slot
+        runs[m] = runs[m][:1 + more]
+        more -= max(0, len(runs[m]) - 1)
+    return Body(salt, [e] if e else [], commits, orders, [r for run in runs for r in run])
+
+
+def _room(genesis, commits, orders):
+    """For how many readings: the block must fit the buffer that a meter receives it in (agent.py)."""
+    left = 700 + 448 * genesis.n  # header, envelope and the like are less than 324
+    for r in commits:
+        left -= Commit.size()
+    for o in orders:
+        left -= len(o.raw)
+    return left // Reading.size()
 
 
 def omitted(genesis, state, slot, pool, body):
@@ -39,13 +54,10 @@ def omitted(genesis, state, slot, pool, body):
     for e in have.envelopes:
         if not [t for t in body.envelopes if rank(t) >= rank(e)] and ("e", rank(e), 0) not in pool.late:
             return "e", e
-    mine = {(r.member, r.seq): r.raw for r in have.readings}
-    for r in body.readings:
-        if mine.get((r.member, r.seq), r.raw) != r.raw:  # its sender told the proposer something else than me
-            mine = {k: raw for k, raw in mine.items() if k[0] != r.member}
-        mine.pop((r.member, r.seq), None)
-    for r in have.readings:
-        if (r.member, r.seq) in mine and ("r", r.slot, r.member) not in pool.late:
+    there = [(r.member, r.seq) for r in body.readings]
+    for r in have.readings:  # the one that is due of each; of those behind it, the proposer may have fewer, or others
+        due = r.seq == state.accounts[r.member].next_seq
+        if due and (r.member, r.seq) not in there and ("r", r.slot, r.member) not in pool.late:
             return "r", r
     for key, mine, theirs in (("o", have.orders, body.orders), ("c", have.commits, body.commits)):
         there = [(r.member, r.slot) for r in theirs]
