@@ -47,7 +47,7 @@ class Genesis:
         for key in keys:
             check_public_key(key)
         if not (60 <= self.slot_s <= 3600 and self.delta_ms and self.min_price_ucr_per_kwh <= self.feed_in_ucr_per_kwh
-                <= self.retail_ucr_per_kwh <= self.max_price_ucr_per_kwh):
+                <= self.retail_ucr_per_kwh <= self.max_price_ucr_per_kwh < 1 << 30 and self.loss_per_mille <= 1000):
             raise Reject("tariff-out-of-order")
         self.n = n
         self.feeder_id = sha256(TAG, body)[:8]

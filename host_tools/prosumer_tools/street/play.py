@@ -141,7 +141,7 @@ class Street:
 
     def _listen(self):
         loop = asyncio.get_running_loop()
-        self.recorder = Recorder(self.out, self.feeder_id, len(self.street.homes))
+        self.recorder = Recorder(self.out, self.feeder_id, self.genesis)
         broker = self.supervisor.broker
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="recorder")
         self.client.on_connect = lambda c, *_: (c.subscribe(f"p/{self.feeder_id.hex()}/#", 1), c.subscribe("prosumer/+/state", 0),

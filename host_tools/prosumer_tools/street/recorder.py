@@ -2,26 +2,34 @@
 
     RUN/records/block-00012.bin    length:4, proposal, certificate (FINALIZE, a quorum of signatures)
 
-A proposal is kept once enough finalize votes for its header came by; whether the signatures are any good is
-`prosumer verify`'s business, not the recorder's.
+A proposal is kept once a quorum of good finalize votes for its header came by, and with it those of its ancestors that
+became final through it alone; these have no certificate of their own.
 """
 import hashlib
 import json
 import struct
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from prosumer_tools.verify import records
+
 _HEADER_TAG = b"prosumer/header/v1\0"
+_VOTE_TAG = b"prosumer/vote/v1\0"
 _HEADER = 146
+_MOST_PROPOSALS = 256
 _FINALIZE = 1
 
 
 class Recorder:
     """`on_block(slot, bytes of the file)` is called for each final block, `on_state(name, dict)` for each meter's state."""
 
-    def __init__(self, folder, feeder_id, members):
+    def __init__(self, folder, feeder_id, genesis):
         self.folder = folder / "records"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.feeder_id, self.members = feeder_id, members
-        self.quorum = members - (members - 1) // 3
+        self.feeder_id = feeder_id
+        self.keys = [Ed25519PublicKey.from_public_bytes(member[0]) for member in records.genesis(genesis).members]
+        self.quorum = len(self.keys) - (len(self.keys) - 1) // 3
         self.proposals = {}   # header hash → proposal bytes
         self.votes = {}       # (iteration, header hash) → {member: signature}
         self.final = {}       # slot → header hash
@@ -43,12 +51,12 @@ class Recorder:
         if kind == "proposal" and len(payload) > 1 + _HEADER + 64:
             header = payload[1:1 + _HEADER]
             digest = hashlib.sha256(_HEADER_TAG + self.feeder_id + header).digest()
+            while len(self.proposals) >= _MOST_PROPOSALS:  # whoever floods the topic loses the oldest, not the disk
+                del self.proposals[next(iter(self.proposals))]
             self.proposals[digest] = payload
             self._settle(digest)
         elif kind == "vote" and len(payload) == 103 and payload[1] == _FINALIZE:
-            iteration, member = struct.unpack(">IB", payload[2:7])
-            self.votes.setdefault((iteration, payload[7:39]), {})[member] = payload[39:]
-            self._settle(payload[7:39])
+            self._vote(payload, parts[3])
 
     def _state(self, name, payload):
         try:
@@ -56,6 +64,18 @@ class Recorder:
         except ValueError:
             return
         self.on_state(name, self.states[name])
+
+    def _vote(self, payload, sender):
+        iteration, member = struct.unpack(">IB", payload[2:7])
+        digest = payload[7:39]
+        if str(member) != sender or member >= len(self.keys) or member in self.votes.get((iteration, digest), {}):
+            return
+        try:
+            self.keys[member].verify(payload[39:], _VOTE_TAG + self.feeder_id + payload[1:6] + digest)
+        except InvalidSignature:
+            return
+        self.votes.setdefault((iteration, digest), {})[member] = payload[39:]
+        self._settle(digest)
 
     def _settle(self, digest):
         """Write the block of `digest` if it is final now, and any ancestors that were waiting for it."""
@@ -66,17 +86,30 @@ class Recorder:
         votes = self.votes.get((iteration, digest), {})
         if len(votes) < self.quorum or slot in self.final:
             return
+        self._ancestors(proposal[11:43])
         self.final[slot] = digest
         members = sorted(votes)
         bitmap = sum(1 << m for m in members)
         certificate = struct.pack(">BBI32sQ", 7, _FINALIZE, iteration, digest, bitmap) + b"".join(votes[m] for m in members)
-        path = self.folder / f"block-{slot:05d}.bin"
-        path.write_bytes(struct.pack(">I", len(proposal)) + proposal + certificate)
-        self.on_block(slot, path.read_bytes())
+        self._write(slot, proposal, certificate)
         for old in [d for d, p in self.proposals.items() if struct.unpack(">I", p[2:6])[0] < slot - 4]:
             del self.proposals[old]
         for key in [k for k in self.votes if k[0] < iteration - 8]:
             del self.votes[key]
+
+    def _ancestors(self, digest):
+        proposal = self.proposals.get(digest)
+        if proposal:
+            slot = struct.unpack(">I", proposal[2:6])[0]
+            if slot not in self.final:
+                self._ancestors(proposal[11:43])
+                self.final[slot] = digest
+                self._write(slot, proposal, b"")
+
+    def _write(self, slot, proposal, certificate):
+        raw = struct.pack(">I", len(proposal)) + proposal + certificate
+        (self.folder / f"block-{slot:05d}.bin").write_bytes(raw)
+        self.on_block(slot, raw)
 
     def write_manifest(self):
         lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}" for p in sorted(self.folder.glob("*.bin"))]
