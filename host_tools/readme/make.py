@@ -143,7 +143,7 @@ def walk_block(run):
     sizes = {**{stage: f"{len(step.raw)} bytes" for stage, step in steps.items()},
              "sample": f"the first {len(samples)} bytes", "clearing": f"{len(steps['clearing'].raw)} bytes of a header",
              "settlement": f"the house's account, {len(account)} bytes"}
-    out = [f"The best sale of the day was made by **{home['name']}** at {clock}, in slot {reading.slot}.", ""]
+    out = [f"The largest sale that was delivered that day was **{home['name']}**'s at {clock}, in slot {reading.slot}.", ""]
     for number, stage in enumerate(STAGES, 1):
         step = steps[stage]
         out += [f"**{number}. {stage}** ({sizes[stage]}). {step.explanation}", ""]
