@@ -61,12 +61,20 @@ class FirmwareSession:
 
     def ask(self, line):
         """The answer to one line; FirmwareError when the script ended instead."""
+        self.send(line)
+        return self.receive()
+
+    def send(self, line):
+        """Ask without waiting: several sessions work at the same time."""
         try:
             self._child.stdin.write(line + "\n")
             self._child.stdin.flush()
-            answer = self._child.stdout.readline()
         except BrokenPipeError:
-            answer = ""
+            pass  # `receive` tells why
+
+    def receive(self):
+        """The answer to the oldest line sent."""
+        answer = self._child.stdout.readline()
         if answer.startswith("Traceback") or not answer:
             rest = self._child.stdout.read()
             raise _reason(self._child.wait(), rest)
