@@ -27,9 +27,6 @@ test: $(STAMP)  ## all tests: firmware on the Unix port, agent on emulated devic
 bench: $(STAMP)  ## figures beside their peers: medians, ratios (about 10 minutes)
 	@$(BIN)/python tests/bench/run.py
 
-soak: $(STAMP)  ## long counts: a power cut at every flash operation of a day of journalling
-	@$(BIN)/micropython -X heapsize=64M tests/bench/soak_registers.py
-
 soak: $(STAMP)  ## the long searches: power cuts at every flash operation, 100,000 schedules of the agreement (about an hour)
 	@$(BIN)/micropython -X heapsize=64M tests/bench/soak_registers.py
 	@$(BIN)/micropython tests/sim/run_sim.py --schedules 12500
