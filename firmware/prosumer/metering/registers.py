@@ -9,8 +9,8 @@ newer copy leaves the older one:
 directory (its inline files), which costs a tenth of the flash wear of a file with a block of its own. Names lie in two
 files of their own, written only when a register is added; their order never changes, new ones go to the end.
 
-A journal every 10 s is 79,000 erases a year, levelled over the file system: 256 blocks (1 MiB) that stand 100,000 erases each
-last 323 years (tests/bench/soak_registers.py counts them).
+A journal every 10 s is 79,000 erases a year, which LittleFS levels over the blocks that are free: 180 of a meter's 1 MiB, at 100,000
+erases each, last 227 years (counted by tests/bench/soak_registers.py; what else the meter writes comes on top).
 
 A power cut costs what was added since the last `journal()`: it is a gap, to be reported and not to be estimated.
 """
