@@ -168,7 +168,7 @@ def test_an_answer_brings_no_block_that_nobody_vouches_for():
     node = s.meters[1].node
     h = node.simplex.iteration
     digest, raw = proposal_by(s, 2, h, 3, b"x" * 16)
-    answer = b"\x0c\x01\x00\x00\x01" + len(raw).to_bytes(3, "big") + raw
+    answer = b"\x0c\x01\x00\x00\x00\x01" + len(raw).to_bytes(3, "big") + raw
     node.receive(topics.CHAIN, 2, answer, s.now)
     assert digest not in node.chain
 
@@ -228,3 +228,82 @@ def test_readings_of_all_share_what_a_block_holds():
         readings = block.build(s.genesis, node.state, slot, node.pool, bytes(16)).readings
         counts.append([len([r for r in readings if r.member == m]) for m in range(4)])
     assert counts[0] != counts[1] and sum(counts[0]) == sum(counts[1]) == 15, counts
+
+
+
+
+def test_certificates_of_dummies_are_bounded():
+    """A street that has a quorum and no block for hours: memory, snapshot and answers keep their size."""
+    s = street(4)
+    s.run(2)
+    for m in s.meters:
+        m.node._propose = lambda slot, tip: None
+    sizes = []
+    for _ in range(12):
+        s.run(1)
+        sizes.append(len(s.meters[0].node.notarizations))
+    assert s.meters[0].node.simplex.iteration > 60
+    assert max(sizes) <= 16, sizes
+    for m in s.meters:
+        del m.node._propose
+        m.boot()
+        m.reconnect()
+    s.run(2)
+    assert final_by(s, 15) == [0, 1, 2, 3]
+
+
+class PowerCut(Exception):
+    pass
+
+
+def test_a_power_cut_between_ring_and_state_keeps_both():
+    """Whichever of the two is written first: the ring of headers is not begun anew because of it."""
+    from prosumer import durable
+    save = durable.save
+
+    def no_final(path, *pieces):
+        if path.endswith("/2/final"):
+            raise PowerCut()
+        save(path, *pieces)
+
+    def no_ring(*_):
+        raise PowerCut()
+
+    for which in ("ring", "final"):
+        s = street(4)
+        s.run(3)
+        m = s.meters[2]
+        if which == "ring":
+            m.node.ring.append = no_ring
+        else:
+            durable.save = no_final
+        while m.up:
+            try:
+                s.run(1)
+            except PowerCut:
+                m.up = False
+        durable.save = save
+        s.play(s.genesis.start_ms(4))
+        m.boot()
+        m.reconnect()
+        s.run(3)
+        assert m.node.final_hash == s.meters[0].node.final_hash
+        assert (m.node.ring.first, m.node.ring.next) == (0, 7), (which, m.node.ring.first, m.node.ring.next)
+
+
+def test_blocks_that_are_not_final_are_learnt_one_by_one_up_to_the_tip():
+    """Half of the street has certificates and no blocks, five deep: without the blocks below it nobody can vote for the next one."""
+    s = street(4)
+    s.run(3)
+    s.lost = lambda sender, to, kind, payload: kind == topics.VOTE and payload[1]
+    s.run(5)
+    assert [final_by(s, slot) for slot in range(3, 8)] == [[]] * 5
+    for m in s.meters[:2]:
+        m.node.chain = {h: b for h, b in m.node.chain.items() if h == m.node.final_hash}
+        m.node.simplex._finalized = False
+    for m in s.meters[2:]:
+        m.node.simplex._finalized = False  # and by its votes alone the tip does not become final
+    s.lost = lambda *_: False
+    s.run(4)
+    assert final_by(s, 11) == [0, 1, 2, 3]
+    check_same_state(s)

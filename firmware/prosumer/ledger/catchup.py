@@ -1,24 +1,23 @@
 """Back after an absence: ask a neighbour, check its answer by certificates alone, jump. Nothing is replayed or trusted.
 
     Ask    0b member to iteration:4 slot:4 sig:64
-    Chain  0c to finals (count: 0 or 1) [final headers] certificates proposals
+    Chain  0c to finals (count: 0 or 1) [final] headers certificates proposals
     final  header:146 certificate mmr (length:2, bytes; before the header) state (length:2, bytes)
 
-Whoever lacks the final block gets it, with some headers (count, then 146 bytes each, oldest first) before it, and asks
-again; whoever has it gets what is notarized since. So an answer is no longer than a block. The state must hash to the
-header's state root and the accumulator to its accumulator, so the answer can be short or missing but not false.
-`proposals` (count, then length:3 and bytes each, oldest first) are notarized, or below a notarized one.
+Whoever lacks the final block gets it, with the headers (count, then 146 bytes each, oldest first) before it, and asks
+again; whoever has it gets certificates since, and one block (`proposals`: count, then length:3 and bytes each) after the
+other, with the headers that link it to the notarized tip. So an answer is hardly longer than a block. The state must hash
+to the header's state root and the accumulator to its accumulator: an answer can be short or missing but not false.
 """
 from prosumer.codec import Cursor, Parts, Record, list_pieces
 from prosumer.errors import Reject
 from prosumer.ledger.mmr import MMR
 from prosumer.ledger.state import State
 from prosumer.link import topics
-from prosumer.records import FINALIZE, VOTE, Certificate, Header, Proposal, vote_message
+from prosumer.records import DUMMY, FINALIZE, VOTE, Certificate, Header, Proposal, vote_message
 from prosumer import durable
 
 _MAX_HEADERS = 8
-_MAX_PROPOSALS = 2
 
 
 class Ask(Record):
@@ -32,6 +31,7 @@ class Catchup:
         self.wanted = False
         self.asked_ms = 0
         self.turn = 0
+        self.slot = 0  # blocks up to this one came with the last answer
         self.turns = {}  # member → when it was answered
 
     def step(self, now_ms):
@@ -46,8 +46,10 @@ class Catchup:
         self.asked_ms, self.wanted = now_ms, False
         self.turn += 1
         to = (node.me + 1 + self.turn % (node.genesis.n - 1)) % node.genesis.n
-        iteration = node.simplex.iteration if node.simplex.tip[1] in node.chain else 0  # 0: the tip itself is missing
-        ask = Ask(member=node.me, to=to, iteration=iteration, slot=node.final.slot + 1)
+        iteration, slot = node.simplex.iteration, node.final.slot + 1
+        if node.simplex.tip[1] not in node.chain:
+            iteration, slot = 0, max(slot, self.slot)  # the tip itself is missing, or more below it
+        ask = Ask(member=node.me, to=to, iteration=iteration, slot=slot)
         ask.signature = node.signer.sign(ask.message(node.genesis.feeder_id))
         node.publish(topics.ASK, ask.pack())
 
@@ -87,14 +89,19 @@ class Catchup:
         if ask.slot <= node.final.slot:
             stop = MMR.parse(node.final.before).count
             headers = [Header.parse(raw) for _, raw in node.ring.iterate(max(0, stop - _MAX_HEADERS), stop)]
-            pieces = [b"\1"] + self.final_pieces() + list_pieces([h for h in headers if h.slot >= ask.slot]) + [b"\0\0"]
+            headers = [h for h in headers if h.slot >= ask.slot]
+            pieces = [b"\1"] + self.final_pieces() + list_pieces(headers) + [b"\0\0"]
         elif ask.iteration >= node.simplex.iteration:
             return
         else:
-            for link in node.above(node.simplex.tip[1])[:_MAX_PROPOSALS]:
-                block = durable.File(node.block_path(link.iteration))
-                proposals += [len(block).to_bytes(3, "big"), block]
-            pieces = [b"\0"] + list_pieces(node.notarizations) + [bytes([len(proposals) // 2])] + proposals
+            missing = [b for b in node.above(node.simplex.tip[1]) if b.iteration >= ask.iteration and b.slot >= ask.slot]
+            if missing:
+                block = durable.File(node.block_path(missing[0].iteration))
+                proposals = [len(block).to_bytes(3, "big"), block]
+            headers = [b.header for b in missing[1:1 + _MAX_HEADERS]]
+            notarized = [c for c in node.notarizations if c.header_hash != DUMMY or c.iteration >= ask.iteration]
+            pieces = [b"\0"] + list_pieces(headers) + list_pieces(notarized[:2 if missing else 5])
+            pieces += [bytes([len(proposals) // 2])] + proposals
         node.publish(topics.CHAIN, Parts([b"\x0c", bytes([ask.member])] + pieces))
 
     def _learn(self, payload):
@@ -102,10 +109,8 @@ class Catchup:
         feeder = node.genesis.feeder_id
         cursor = Cursor(payload)
         cursor.take(2)
-        final, headers = None, ()
-        if cursor.uint(1):
-            final = self.read_final(cursor)
-            headers = cursor.records(Header, _MAX_HEADERS)
+        final = self.read_final(cursor) if cursor.uint(1) else None
+        headers = cursor.records(Header, _MAX_HEADERS)
         notarized = cursor.records(Certificate, 255)
         proposals = [cursor.take(cursor.uint(3)) for _ in range(cursor.uint(1))]
         cursor.end()
@@ -125,15 +130,21 @@ class Catchup:
             if c.iteration > node.final.iteration:  # also dummies below: a proposal may rest on the block before them
                 node.members.check_certificate(c, VOTE, vote_message(feeder, VOTE, c.iteration, c.header_hash))
                 vouched.append(c.header_hash)
-        for raw in reversed(proposals):
-            header = Proposal.parse(raw).header
-            if header.hash(feeder) in vouched:
-                vouched.append(header.previous)
+        for h in reversed(headers):
+            if h.hash(feeder) in vouched:
+                vouched.append(h.previous)
+        self.slot = 0
         for raw in proposals:
             proposal = Proposal.parse(raw)
-            digest = proposal.header.hash(feeder)
-            if digest in vouched and digest not in node.chain and proposal.header.previous in node.chain:
-                node.extend(proposal, [raw])
+            header = proposal.header
+            digest = header.hash(feeder)
+            if digest in vouched and (digest in node.chain or header.previous in node.chain):
+                if digest not in node.chain:
+                    node.extend(proposal, [raw])
+                self.slot, self.wanted = header.slot + 1, True
+        before = node.simplex.iteration
         for c in notarized:
             if c.iteration > node.final.iteration:
                 node.adopt(c)
+        if node.simplex.iteration > before:
+            self.wanted = True  # there may be more: an answer has few certificates

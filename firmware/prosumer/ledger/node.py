@@ -8,6 +8,7 @@ Nothing leaves through `publish` before it is durable. Files in `folder`:
 """
 import os
 
+from micropython import const
 from prosumer import durable
 from prosumer.codec import Cursor, Parts, list_pieces
 from prosumer.errors import Halt, Reject
@@ -19,6 +20,8 @@ from prosumer.ledger.simplex import Simplex, leader
 from prosumer.ledger.state import State
 from prosumer.link import topics
 from prosumer.records import DUMMY, FINALIZE, VOTE, Certificate, Commit, Envelope, Order, Proposal, Reading, Vote
+
+_MOST_CERTIFICATES = const(16)  # of dummies in a row, when no block is agreed on for long: a laggard waits for the next block
 
 
 class Link:
@@ -93,10 +96,6 @@ class Node:
     def state(self):
         """The agreed state, opened anew: it is kept packed."""
         return State.parse(self.final.state)
-
-    def _save_vote(self):
-        snapshot = self.simplex.snapshot()
-        durable.save(self.folder + "vote", len(snapshot).to_bytes(2, "big"), snapshot, *list_pieces(self.notarizations))
 
     # -- time
 
@@ -175,8 +174,10 @@ class Node:
 
     def _sweep(self):
         """What can no longer become final leaves memory and flash."""
-        keep = [self.final] + self.above(self.simplex.tip[1])
-        self.chain = {h: b for h, b in self.chain.items() if b in keep or self.simplex.keeps(b.iteration)}
+        h, digest = self.simplex.tip
+        below = h if digest not in self.chain else 0  # blocks come one after the other while the tip is missing
+        keep = [self.final] + self.above(digest)
+        self.chain = {d: b for d, b in self.chain.items() if b in keep or b.iteration < below or self.simplex.keeps(b.iteration)}
         paths = [self.block_path(b.iteration) for b in self.chain.values()]
         for name in os.listdir(self.folder[:-1]):
             if name[0] == "b" and self.folder + name not in paths:
@@ -317,7 +318,8 @@ class Node:
             elif what == "fork":
                 raise Halt("fork: more than a third of the meters lie")
         if actions:
-            self._save_vote()
+            snapshot = self.simplex.snapshot()
+            durable.save(self.folder + "vote", len(snapshot).to_bytes(2, "big"), snapshot, *list_pieces(self.notarizations))
         for vote in out:
             self.publish(topics.VOTE, vote.pack())
 
@@ -333,7 +335,7 @@ class Node:
         if len(votes) >= self.members.quorum():
             if by != DUMMY:
                 self.notarizations = []
-            self.notarizations.append(self._certificate(VOTE, h - 1, by, votes))
+            self.notarizations = (self.notarizations + [self._certificate(VOTE, h - 1, by, votes)])[-_MOST_CERTIFICATES:]
         for key in [k for k in self.signatures if k[1] < (h if k[0] == VOTE else self.simplex.final[0])]:
             del self.signatures[key]  # votes of an ended iteration live on in its certificate
         self._sweep()
@@ -361,13 +363,13 @@ class Node:
         self._keep(headers, link)
 
     def _keep(self, headers, link):
-        durable.save(self.folder + "final", *self.catchup.final_pieces())
         index = MMR.parse(link.before).count + 1 - len(headers)
         if index > self.ring.next:
             self.ring.restart(index)  # caught up over a gap: the ring holds one unbroken run
         for i, header in enumerate(headers):
             if index + i >= self.ring.first:
                 self.ring.append(index + i, header.pack())
+        durable.save(self.folder + "final", *self.catchup.final_pieces())  # after the ring, which could not fill a gap
         self.pool.settled(self.state, link.slot)
         if self.on_final:
             self.on_final(link.header)
@@ -387,7 +389,7 @@ class Node:
         before = self.simplex.iteration, self.simplex.tip
         actions = self.simplex.adopt_notarized(certificate.iteration, certificate.header_hash)
         if (self.simplex.iteration, self.simplex.tip) != before:
-            self.notarizations.append(certificate)
+            self.notarizations = (self.notarizations + [certificate])[-_MOST_CERTIFICATES:]
         self.act(actions)
 
     def announce(self):
