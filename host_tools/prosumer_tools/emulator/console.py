@@ -4,7 +4,7 @@ Two pseudo terminals meet here. The outer one is what `mpremote connect PATH` op
 bridge does what a board's UART and C code would:
 
 - Ctrl-C becomes SIGINT when the process catches it (a program runs), else it goes to the REPL as a byte;
-- the port's bare `\n` becomes `\r\n`;
+- the port's bare `\n` becomes `\r\n`, until `mpremote mount` begins its binary dialogue (a board leaves those bytes alone);
 - after a soft reset from the raw REPL, the new process is led back into the raw REPL;
 - output that nobody reads is dropped, so that an unattended device never blocks. Everything goes to the log file.
 """
@@ -18,6 +18,7 @@ import tty
 _RAW_REPL = b"raw REPL; CTRL-B to exit\r\n"
 _BANNER = b"MicroPython "
 _PROMPT = b">>> "
+_MOUNT = b"__mount()"
 _TAIL_BYTES = 256  # holds the banner, two lines, up to the prompt
 _PENDING_BYTES = 1 << 16
 _UNREAD_S = 1.0
@@ -40,8 +41,8 @@ class Console:
         self.prompted = False  # the REPL's first prompt is out, and with it all that the program printed
         self._pid = None
         self._enter_raw = False
-        self._up = self._interrupt = False
-        self._tail = b""
+        self._up = self._interrupt = self._mounted = False
+        self._tail = self._typed = b""
         self._to_host = bytearray()
         self._to_device = bytearray()
         self._read_at = loop.time()
@@ -64,7 +65,7 @@ class Console:
         self._pid = pid
         self._enter_raw = back_to_raw
         self.raw_repl = self.prompted = False
-        self._up = self._interrupt = False
+        self._up = self._interrupt = self._mounted = False
         self._tail = b""
 
     def up(self):
@@ -92,6 +93,8 @@ class Console:
         with contextlib.suppress(BlockingIOError, OSError):
             data = os.read(self._outer, 4096)
             self._read_at = self._loop.time()
+            self._mounted = self._mounted or _MOUNT in self._typed + data
+            self._typed = data[-len(_MOUNT):]
             for part in re.split(b"(\x03)", data):
                 if part == b"\x03" and self._pid:
                     self._from_keyboard()
@@ -143,7 +146,7 @@ class Console:
 
     def _show(self, data):
         self._keep(data)
-        text = re.sub(b"(?<!\r)\n", b"\r\n", data)
+        text = data if self._mounted else re.sub(b"(?<!\r)\n", b"\r\n", data)
         if self._echo:
             self._echo(text)
         self._to_host += text

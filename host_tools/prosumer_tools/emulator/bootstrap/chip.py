@@ -5,6 +5,7 @@ device's heap. `CHIP_FLASH` names the flash file, `CHIP_ID` is the unique id in 
 REPL (boot.py runs, main.py does not), `CHIP_CUT=N` pulls the power in the middle of the N-th flash operation.
 """
 import gc
+import micropython
 import os
 import sys
 import time
@@ -121,9 +122,13 @@ def run(names):
     del sys.modules["chip"]
     names.pop("run")
     gc.collect()
-    for path in ("boot.py", "main.py"):
-        if path == "main.py" and raw or not _execute(path, names):
-            break
+    try:
+        for path in ("boot.py", "main.py"):
+            if path == "main.py" and raw or not _execute(path, names):
+                break
+        micropython.kbd_intr(-1)  # from here on Ctrl-C is a byte for the REPL
+    except KeyboardInterrupt:  # at the very end of a program, or typed once more than was needed
+        micropython.kbd_intr(-1)
     _drop_sockets()
     bus.write(b"Q")
 
