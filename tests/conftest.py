@@ -21,6 +21,12 @@ MICROPYTHON = Path(sys.executable).parent / "micropython"
 HEAP = os.environ.get("UNIT_HEAP", "4M")  # tests hold vectors beside the firmware; device heaps are checked in tests/agent
 
 
+def pytest_addoption(parser):
+    group = parser.getgroup("meter", "the meter that tests/agent runs on")
+    group.addoption("--sim", action="store_true", help="an emulated one (default)")
+    group.addoption("--dev", metavar="PORT", help="a real board on this serial port; its enrolment is left as it is")
+
+
 def pytest_pycollect_makemodule(module_path, parent):
     """Files in tests/unit are not imported by CPython: they run on the Unix port."""
     return UnixPortFile.from_parent(parent, path=module_path) if module_path.parent.name == "unit" else None
