@@ -133,8 +133,8 @@ class Catchup:
         for h in reversed(headers):
             if h.hash(feeder) in vouched:
                 vouched.append(h.previous)
-        self.slot = 0
         for raw in proposals:
+            self.slot = 0  # begin at the final block again if this one is of no use
             proposal = Proposal.parse(raw)
             header = proposal.header
             digest = header.hash(feeder)
