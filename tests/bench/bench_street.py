@@ -86,7 +86,8 @@ def play(broker, slots):
         "messages": {k: watch.messages[k] / meters / played for k in kinds},
         "message_bytes": {k: watch.bytes[k] / meters / played for k in kinds}, "lost_clock": run["lost_clock"],
         "void_slots": played - blocks,
-        "sent_minus_seen": sum(s["sent"] for s in run["states"].values()) - sum(v for k, v in run["messages"].items() if k not in _HOST_KINDS)}
+        "sent_minus_seen": sum(s["sent"] for s in run["states"].values())
+        - sum(v for k, v in run["messages"].items() if k not in _HOST_KINDS)}
 
 
 def show(figures):
@@ -107,7 +108,8 @@ def show(figures):
     for name in first["heap"]:
         rows = [r["heap"][name] for r in runs if name in r["heap"]]
         code, data, used = (max((row[k] or 0) for row in rows) for k in ("code", "data", "used"))
-        print(f"{name:12}{code:>10,}{data:>10,}{used:>10,}{HEAP_TOTAL - used:>10,}" + "".join(f"{v / TO_32_BIT:>12,.0f}" for v in (code, data, used)))
+        print(f"{name:12}{code:>10,}{data:>10,}{used:>10,}{HEAP_TOTAL - used:>10,}"
+              + "".join(f"{v / TO_32_BIT:>12,.0f}" for v in (code, data, used)))
     total = sum(first["mpy_bytes"].values())
     print(f"\n{'.mpy of a package':24}{'bytes':>10}{'of budget':>11}")
     for name, size in first["mpy_bytes"].items():

@@ -59,7 +59,9 @@ def main():
               "seconds": round(time.monotonic() - began, 1), "failed": failed, "benches": results}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"\n{'bench':12}{'seconds':>9}\n" + "\n".join(f"{n:12}{r['seconds']:>9.0f}{'   ' + r['fault'] if r['fault'] else ''}" for n, r in results.items()))
+    print(f"\n{'bench':12}{'seconds':>9}")
+    for name, result in results.items():
+        print(f"{name:12}{result['seconds']:>9.0f}   {result['fault']}".rstrip())
     print(f"{'all':12}{time.monotonic() - began:>9.0f}\nfigures: {options.json}" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
 

@@ -24,9 +24,11 @@ def add_parser(subparsers):
     p.add_argument("--profiles", metavar="FILE.csv", help="a street of your own: timestamp, <home>_load_w, <home>_pv_w")
     p.add_argument("--config", metavar="STREET.toml", help="homes, devices, tariff, feeder limits; goes with --profiles")
     p.add_argument("--homes", type=int, default=16, metavar="N", help="without --profiles: homes in the street, 2 to 64 (default 16)")
-    p.add_argument("--from", dest="first_day", default="2026-01-01", metavar="DAY", help="without --profiles: first day (default 2026-01-01)")
+    p.add_argument("--from", dest="first_day", default="2026-01-01", metavar="DAY",
+                   help="without --profiles: first day (default 2026-01-01)")
     p.add_argument("--days", type=int, metavar="N", help="days to play, 1 to 366 (default: 365, or the whole profiles)")
-    p.add_argument("--slot-minutes", type=int, metavar="M", help="length of a slot, 1 to 60, a part of a day (default: of the config, else 15)")
+    p.add_argument("--slot-minutes", type=int, metavar="M",
+                   help="length of a slot, 1 to 60, a part of a day (default: of the config, else 15)")
     p.add_argument("--seed", type=int, help="of the models and what is drawn by lot (default: of the config, else 1)")
     p.add_argument("--out", metavar="OUT", required=True, type=Path, help="folder of the results")
     p.set_defaults(run=run)
@@ -105,4 +107,4 @@ class Progress:
         elif done * 10 // of == (done - 1) * 10 // of:
             return
         left = (now - self.began) * (of - done) / done
-        self.said(f"slot {done} of {of} ({100 * done // of} %), {duration(left)} left" if done < of else " " * 40)
+        self.said(f"slot {done} of {of} ({100 * done // of} %), {duration(left)} left" if done < of else "" if self.live else "played")

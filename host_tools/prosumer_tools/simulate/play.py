@@ -103,7 +103,7 @@ def _book(grid, line, slot, settled):
     money, feeder, total = settled
     if total:
         raise UnbalancedError(f"slot {slot}: the accounts add up to {total} micro-credits")
-    grid["money"][slot], grid["money_alone"][slot] = zip(*money)
+    grid["money"][slot], grid["money_alone"][slot] = zip(*money, strict=True)
     line["feeder_ucr"][slot] = feeder
 
 

@@ -13,10 +13,12 @@ def render(data, note):
     d, f = data, data["feeder"]
     days = d["slots"] * d["slot_minutes"] / 1440
     saved = d["paid_alone_ucr"] - d["paid_ucr"]
-    tiles = [("main", euro(saved), f"kept in the street over {number(days)} days, of {euro(d['paid_alone_ucr'])} without the market"),
-             ("", f"{kwh(d['volume_mwh'], 0)} <small>kWh</small>", f"traded between neighbours, at {cents(d['mean_price_ucr_per_kwh'])} ct on average"),
+    price, was = cents(d["mean_price_ucr_per_kwh"]), euro(d["paid_alone_ucr"])
+    tiles = [("main", euro(saved), f"kept in the street over {number(days)} days, of {was} without the market"),
+             ("", f"{kwh(d['volume_mwh'], 0)} <small>kWh</small>", f"traded between neighbours, at {price} ct on average"),
              ("", percent(d["self_consumption"]), f"of the generation used in the street; {percent(d['self_consumption_alone'])} without"),
-             ("bad" if f["slots_over"] else "", str(f["slots_over"]), f"slots beyond the feeder's limits; {f['alone']['slots_over']} without the market")]
+             ("bad" if f["slots_over"] else "", number(f["slots_over"]),
+              f"slots beyond the feeder's limits; {number(f['alone']['slots_over'])} without the market")]
     style = (files("prosumer_tools.view.page") / "report.css").read_text("utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -55,7 +57,8 @@ def equipment(home):
 def _homes(d):
     rows = [[escape(h["name"]), equipment(h), euro(h["paid_alone_ucr"]), euro(h["paid_ucr"]), euro(h["saved_ucr"], True),
              kwh(h["bought_mwh"], 0), kwh(h["sold_mwh"], 0), kwh(h["generated_mwh"], 0)] for h in d["homes"]]
-    rows.append(["<b>street</b>", "", euro(d["paid_alone_ucr"]), euro(d["paid_ucr"]), euro(d["paid_alone_ucr"] - d["paid_ucr"], True),
+    saved = d["paid_alone_ucr"] - d["paid_ucr"]
+    rows.append(["<b>street</b>", "", euro(d["paid_alone_ucr"]), euro(d["paid_ucr"]), euro(saved, True),
                  kwh(sum(h["bought_mwh"] for h in d["homes"]), 0), kwh(sum(h["sold_mwh"] for h in d["homes"]), 0), kwh(d["generated_mwh"], 0)])
     rows.append(["feeder account", "", "", "", euro(d["feeder_ucr"], True), "", "", ""])
     return _table(["home", "equipment", "without", "with", "gain", "bought kWh", "sold kWh", "generated kWh"], rows)
@@ -65,8 +68,8 @@ def _feeder(d):
     f, per = d["feeder"], 60 / d["slot_minutes"] / 1e6
 
     def row(name, of):
-        return [name, kwh(of["import_mwh"], 0), kwh(of["export_mwh"], 0), number(of["most_import_mwh"] * per, 1), number(of["most_export_mwh"] * per, 1),
-                of["slots_over"], number(of["most_over_mwh"] * per, 2)]
+        return [name, kwh(of["import_mwh"], 0), kwh(of["export_mwh"], 0), number(of["most_import_mwh"] * per, 1),
+                number(of["most_export_mwh"] * per, 1), number(of["slots_over"]), number(of["most_over_mwh"] * per, 2)]
     limits = [number(mwh * per, 1) for mwh in f["limits_mwh"]]
     return _table(["", "in kWh", "out kWh", "most in kW", "most out kW", "slots over", "worst by kW"],
                   [row("with the market", f), row("without", f["alone"]), ["limits", "", "", *limits, "", ""]])
@@ -102,11 +105,18 @@ def text(d):
     lines = [f"{d['street']}: {days:.0f} days, {d['slots']} slots, in {duration(d['seconds'])}", "",
              f"{'home':16}{'equipment':28}{'without':>12}{'with':>12}{'gain':>11}"]
     for h in d["homes"]:
-        lines.append(f"{h['name']:16}{equipment(h):28}{euro(h['paid_alone_ucr']):>12}{euro(h['paid_ucr']):>12}{euro(h['saved_ucr'], True):>11}")
+        lines.append(f"{h['name']:16}{equipment(h):28}{_money(h)}")
     f = d["feeder"]
-    lines += [f"{'street':44}{euro(d['paid_alone_ucr']):>12}{euro(d['paid_ucr']):>12}{euro(d['paid_alone_ucr'] - d['paid_ucr'], True):>11}", "",
+    lines += [f"{'street':44}{_money(d)}", "",
               f"traded            {kwh(d['volume_mwh'], 0)} kWh at {cents(d['mean_price_ucr_per_kwh'])} ct/kWh on average",
               f"self-consumption  {percent(d['self_consumption'])}, {percent(d['self_consumption_alone'])} without the market; "
               f"{kwh(d['curtailed_mwh'], 1)} kWh curtailed",
-              f"feeder            {f['slots_over']} slots beyond its limits, {f['alone']['slots_over']} without the market; account {euro(d['feeder_ucr'], True)}"]
+              f"feeder            {f['slots_over']} slots beyond its limits, {f['alone']['slots_over']} without the market; "
+              f"account {euro(d['feeder_ucr'], True)}"]
     return "\n".join(lines)
+
+
+def _money(of):
+    """Columns without, with and gain."""
+    saved = of["paid_alone_ucr"] - of["paid_ucr"]
+    return f"{euro(of['paid_alone_ucr']):>12}{euro(of['paid_ucr']):>12}{euro(saved, True):>11}"

@@ -19,7 +19,8 @@ def summary(street, profiles, played, seconds):
     limits = [round(kw * 1e6) * slot_s // 3600 for kw in (street.feeder.import_limit_kw, street.feeder.export_limit_kw)]
     neighbours = np.minimum(p.volume, np.minimum(np.maximum(p.net, 0).sum(axis=1), np.maximum(-p.net, 0).sum(axis=1)))
     slots = len(p.price)
-    homes = [{"name": h.name, "kind": h.kind, "pv_kwp": h.pv_kwp, "battery_kwh": h.battery.capacity_kwh if h.battery else 0, "ev": bool(h.ev),
+    homes = [{"name": h.name, "kind": h.kind, "pv_kwp": h.pv_kwp, "battery_kwh": h.battery.capacity_kwh if h.battery else 0,
+              "ev": bool(h.ev),
               "paid_ucr": -_sum(p.money[:, i]), "paid_alone_ucr": -_sum(p.money_alone[:, i]),
               "saved_ucr": _sum(p.money[:, i]) - _sum(p.money_alone[:, i]),
               "imported_mwh": _sum(np.maximum(p.net[:, i], 0)), "exported_mwh": _sum(np.maximum(-p.net[:, i], 0)),
@@ -28,7 +29,8 @@ def summary(street, profiles, played, seconds):
     return {
         "street": street.name, "seed": street.seed, "slot_minutes": street.slot_minutes, "slots": slots, "start_s": profiles.start_s,
         "seconds": round(seconds, 1), "paid_ucr": -_sum(p.money), "paid_alone_ucr": -_sum(p.money_alone), "feeder_ucr": _sum(p.feeder_ucr),
-        "volume_mwh": _sum(p.volume), "neighbours_mwh": _sum(neighbours), "generated_mwh": _sum(p.made), "curtailed_mwh": _sum(p.made_alone - p.made),
+        "volume_mwh": _sum(p.volume), "neighbours_mwh": _sum(neighbours), "generated_mwh": _sum(p.made),
+        "curtailed_mwh": _sum(p.made_alone - p.made),
         "self_consumption": _used(p.net, p.made, neighbours), "self_consumption_alone": _used(p.net_alone, p.made_alone, 0),
         "mean_price_ucr_per_kwh": _sum(p.price * p.volume) // max(_sum(p.volume), 1),
         "feeder": {**_feeder(p.net.sum(axis=1), limits), "alone": _feeder(p.net_alone.sum(axis=1), limits), "limits_mwh": limits},

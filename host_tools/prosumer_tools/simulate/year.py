@@ -63,7 +63,8 @@ def year_profiles(street, first_day="2026-01-01", days=365, cache_dir=None, prog
 
 def _load(path):
     with np.load(path) as kept:
-        of = {kind: {k.split("-", 1)[1]: kept[k].astype(np.int64) for k in kept.files if k.startswith(kind + "-")} for kind in ("load", "pv")}
+        of = {kind: {k.split("-", 1)[1]: kept[k].astype(np.int64) for k in kept.files if k.startswith(kind + "-")}
+              for kind in ("load", "pv")}
         start = int(kept["start"])
         hours = tuple(map(tuple, kept["weather"].tolist()))
     return Profiles(start, 60, of["load"], of["pv"], _OFFSET_S, Weather(start, hours))
@@ -84,7 +85,7 @@ def _make(street, first_day, days, progress):
 
 def _skies(street, first_day, days):
     """(start, [(weekday, day of year, irradiance per minute)], hourly forecast, {home: [W per minute of a day]})."""
-    import pandas as pd    # pandas and pvlib take a second to load: only when there is something to make
+    import pandas as pd  # pandas and pvlib take a second to load: only when there is something to make
 
     from prosumer_tools.profiles import sun, weather
 

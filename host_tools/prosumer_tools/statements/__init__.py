@@ -1,0 +1,1 @@
+"""Statements from a run's final blocks: accounts.py says what moved, page.py prints it."""
