@@ -6,10 +6,12 @@ never from inside a publish.
 """
 import select
 import socket
+import time
 
 from umqtt import simple
 
 _TIMEOUT_S = 10
+_CALL_MS = 30000   # real time for one call of umqtt.simple, which waits for its answer as long as anything else comes
 _LARGE = 512
 _ROOM = 6144       # bytes of messages that may wait while the agent computes, if the buffer is not larger; more is dropped and counted
 _OVERHEAD = 96     # of a waiting message, in objects
@@ -34,6 +36,10 @@ class _Guarded:
         self.raw = socket.socket()
         self.pending = b""
         self.blocking = True
+        self.begin()
+
+    def begin(self):
+        self.deadline_ms = time.ticks_add(time.ticks_ms(), _CALL_MS)
 
     def connect(self, address):
         self.raw.settimeout(_TIMEOUT_S)
@@ -69,7 +75,7 @@ class _Guarded:
         if n < 0:
             raise OSError("packet too short")
         own = n > _LARGE and not _Guarded.lent and n <= len(_Guarded.large)
-        if n > self.limit or n > _LARGE and not own and _Guarded.held + n > _Guarded.room:
+        if not own and (n > self.limit or n > _LARGE and _Guarded.held + n > _Guarded.room):
             _Guarded.count("oversized" if n > self.limit else "flood")
             while n:
                 n -= len(self._exactly(min(n, 512)))
@@ -83,6 +89,8 @@ class _Guarded:
         return self._exactly(n)
 
     def _exactly(self, n):
+        if time.ticks_diff(self.deadline_ms, time.ticks_ms()) < 0:
+            raise OSError("held up")
         data = self.raw.read(n)
         if n and (not data or len(data) != n):
             raise OSError("connection lost")
@@ -147,9 +155,9 @@ class Session:
         client.set_callback(self._on_message)
         if self.will:
             client.set_last_will(self.will[0], self.will[1], retain=True)
+        self.client = client
         try:
             client.connect()
-            self.client = client
             for topic in self.subscriptions:
                 client.subscribe(topic, 1)
         except (OSError, AssertionError, IndexError, TypeError, simple.MQTTException):
@@ -163,8 +171,8 @@ class Session:
         if self.client:
             try:
                 self.client.sock.close()
-            except OSError:
-                pass
+            except (OSError, AttributeError):
+                pass  # there was no socket left, or no name server to ask
         self.client = None
         self.retry_ms = now_ms + _BACKOFF_MS[min(self.tries, 5)] + jitter_ms
         self.tries += 1
@@ -186,6 +194,7 @@ class Session:
     def _guard(self, call, *args):
         """Run one umqtt call; whatever a broken peer provokes ends in a lost connection, not in a stopped meter."""
         try:
+            self.client.sock.begin()
             call(*args)
             self.client.sock.flush()
             return True
