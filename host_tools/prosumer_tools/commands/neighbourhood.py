@@ -72,13 +72,13 @@ def play(street, profiles, args, note, events=()):
             game.say = view.status
             game.on_ready = lambda g: _tell(g, view)
             asyncio.run(game.run())
+        return finish(game, out)
     except (PlayError, BrokerError, ImageError, DeviceError) as e:
         print(f"prosumer: {e}", file=sys.stderr)
         return 2
     except OSError as e:
-        print(f"prosumer: {e.strerror or e}{': ' + e.filename if e.filename else ''}", file=sys.stderr)
+        print(f"prosumer: cannot write {e.filename or out}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
         return 2
-    return finish(game, out)
 
 
 def prepare(out):

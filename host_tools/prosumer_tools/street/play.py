@@ -146,7 +146,7 @@ class Street:
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="recorder")
         self.client.on_connect = lambda c, *_: (c.subscribe(f"p/{self.feeder_id.hex()}/#", 1), c.subscribe("prosumer/+/state", 0),
                                                 loop.call_soon_threadsafe(self._retain_again))
-        self.client.on_message = lambda c, u, m: loop.call_soon_threadsafe(self.recorder.take, m.topic, m.payload)
+        self.client.on_message = lambda c, u, m: loop.call_soon_threadsafe(self._heard, m.topic, m.payload)
         self.client.connect(broker.host, broker.port)
         self.client.loop_start()
         weather = self.profiles.weather
@@ -157,6 +157,12 @@ class Street:
         for slot, import_kw, export_kw, count in self.events:
             self._at_slot(slot - 1, lambda s=slot, i=import_kw, e=export_kw, n=count: self._envelope(s, s + n - 1, i, e))
             self._at_slot(slot + count - 1, lambda s=slot + count: self._envelope(s, self.slots + 2, feeder.import_limit_kw, feeder.export_limit_kw))
+
+    def _heard(self, topic, payload):
+        try:
+            self.recorder.take(topic, payload)
+        except OSError as error:  # a disk that is full: a run without its records is of no use
+            self.supervisor.at(self.supervisor.now_ms, lambda error=error: _raise(error))
 
     def _at_slot(self, slot, function):
         self.supervisor.at((self.profiles.start_s + slot * self.slot_s) * 1000 + 1, function)
@@ -193,6 +199,10 @@ class Street:
             "utc_offset_s": self.profiles.utc_offset_s, "note": self.note, "homes": homes, "wall_s": round(time.monotonic() - began, 1),
             "played_s": round(self.played_s, 1), "messages": self.recorder.messages, "message_bytes": self.recorder.bytes,
             "lost_clock": lost, "devices": figures, "states": self.recorder.states, "mpy_bytes": built.packages}, indent=1))
+
+
+def _raise(error):
+    raise error
 
 
 def ring_headers(flash_path):
