@@ -1,5 +1,6 @@
 """Statements against the ledger's own balances: every micro-credit of a run is on one line, months join, the page prints."""
 import csv
+import datetime
 import re
 import shutil
 from types import SimpleNamespace
@@ -60,7 +61,7 @@ def test_months_join_without_a_gap(run):  # noqa: F811
     slots = sorted({line["slot"] for line in whole.lines})
     middle = slots[len(slots) // 2]
     accounts.genesis.start_s = 1_782_864_000 - middle * accounts.genesis.slot_s  # 1 July 2026 00:00 UTC at that slot
-    accounts._offset = __import__("datetime").timezone.utc
+    accounts._offset = datetime.timezone.utc
     first, second = (accounts.member(name, month) for month in ("2026-06", "2026-07"))
     assert accounts.months() == ["2026-06", "2026-07"]
     assert [line["slot"] for line in second.lines][0] == middle and first.lines
@@ -70,7 +71,7 @@ def test_months_join_without_a_gap(run):  # noqa: F811
 
 
 def test_page_rounds_to_cents_and_escapes():
-    line = {c: 0 for c in MEMBER} | {"start": "2026-06-11T00:00:00", "kind": "missing", "trade_ucr": -1_234_999, "change_ucr": -1_234_999,
+    line = dict.fromkeys(MEMBER, 0) | {"start": "2026-06-11T00:00:00", "kind": "missing", "trade_ucr": -1_234_999, "change_ucr": -1_234_999,
                                      "balance_ucr": -1_234_999}
     page = render(SimpleNamespace(name="<b>", street="A & B", period="2026-06", opening_ucr=5_000_000, closing_ucr=3_765_001, lines=[line],
                                   total=lambda column: line[column]))

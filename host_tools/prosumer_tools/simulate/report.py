@@ -29,11 +29,11 @@ def render(data, note):
 rect.was {{ fill: #c3ccd2; }} rect.bar {{ fill: var(--green); }}
 </style></head><body>
 <header><div><p class="eyebrow">Simulation at market level</p><h1>{escape(d['street'])}</h1>
-<p class="lead">{len(d['homes'])} homes, {number(days)} days in slots of {d['slot_minutes']} minutes. Each home's orders, the clearing and the
-settlement were made by the meters' own firmware; no meter was emulated.</p></div></header><main>
+<p class="lead">{len(d['homes'])} homes, {number(days)} days in slots of {d['slot_minutes']} minutes. Each home's orders, the clearing
+and the settlement were made by the meters' own firmware; no meter was emulated.</p></div></header><main>
 <div class="tiles">{''.join(f'<div class="tile {k}"><b>{v}</b><span>{t}</span></div>' for k, v, t in tiles)}</div>
-<section><h2>Each home's money</h2><p>What a home pays with the market and without it: the same devices, each house for itself, the utility's
-tariff. A minus is an income.</p><div class="scroll">{_homes(d)}</div></section>
+<section><h2>Each home's money</h2><p>What a home pays with the market and without it: the same devices, each house for itself, the
+utility's tariff. A minus is an income.</p><div class="scroll">{_homes(d)}</div></section>
 <section><h2>Price and volume by hour of the day</h2><figure>{_picture(d, 'hours')}</figure></section>
 <section><h2>Price and volume by month</h2><figure>{_picture(d, 'months')}</figure></section>
 <section><h2>The feeder</h2><div class="scroll">{_feeder(d)}</div></section>
@@ -44,7 +44,8 @@ simulation.json.</p></main></body></html>
 
 def _table(heading, rows):
     head = "".join(f"<th>{escape(h)}</th>" for h in heading)
-    return f'<table class="sim"><tr>{head}</tr>' + "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows) + "</table>"
+    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
+    return f'<table class="sim"><tr>{head}</tr>{body}</table>'
 
 
 def equipment(home):
@@ -59,7 +60,7 @@ def _homes(d):
              kwh(h["bought_mwh"], 0), kwh(h["sold_mwh"], 0), kwh(h["generated_mwh"], 0)] for h in d["homes"]]
     saved = d["paid_alone_ucr"] - d["paid_ucr"]
     rows.append(["<b>street</b>", "", euro(d["paid_alone_ucr"]), euro(d["paid_ucr"]), euro(saved, True),
-                 kwh(sum(h["bought_mwh"] for h in d["homes"]), 0), kwh(sum(h["sold_mwh"] for h in d["homes"]), 0), kwh(d["generated_mwh"], 0)])
+                 *(kwh(sum(h[of] for h in d["homes"]), 0) for of in ("bought_mwh", "sold_mwh", "generated_mwh"))])
     rows.append(["feeder account", "", "", "", euro(d["feeder_ucr"], True), "", "", ""])
     return _table(["home", "equipment", "without", "with", "gain", "bought kWh", "sold kWh", "generated kWh"], rows)
 

@@ -10,14 +10,16 @@ body { font: 15px/1.45 "Source Sans 3", "Segoe UI", system-ui, Arial, sans-serif
 h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 30px 0 6px; } .soft { color: #526370; margin: 4px 0 0; }
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: right; padding: 4px 8px; border-bottom: 1px solid #dde3e6; white-space: nowrap; }
-td:first-child, th:first-child { text-align: left; } th { font-weight: 600; color: #526370; } tr.sum td { font-weight: 700; border-top: 2px solid #1c2a33; }
+td:first-child, th:first-child { text-align: left; } th { font-weight: 600; color: #526370; }
+tr.sum td { font-weight: 700; border-top: 2px solid #1c2a33; }
 .scroll { overflow-x: auto; } .small { font-size: 13px; color: #526370; margin-top: 24px; }
 @page { size: A4; margin: 16mm 14mm; }
-@media print { body { margin: 0; max-width: none; padding: 0; font-size: 10pt; } h1 { font-size: 17pt; } td, th { padding: 2pt 4pt; font-size: 9pt; }
+@media print { body { margin: 0; max-width: none; padding: 0; font-size: 10pt; } h1 { font-size: 17pt; }
+  td, th { padding: 2pt 4pt; font-size: 9pt; }
   thead { display: table-header-group; } tr { break-inside: avoid; } h2 { break-after: avoid; } .scroll { overflow: visible; } }
 """
-_MEMBER = (("trade_ucr", "trades with the neighbours, at the slots' prices"), ("fee_ucr", "local network fee"), ("loss_ucr", "losses on the way"),
-           ("imbalance_ucr", "with the utility: what was short or over"), ("penalty_ucr", "penalties"))
+_MEMBER = (("trade_ucr", "trades with the neighbours, at the slots' prices"), ("fee_ucr", "local network fee"),
+           ("loss_ucr", "losses on the way"), ("imbalance_ucr", "with the utility: what was short or over"), ("penalty_ucr", "penalties"))
 _FEEDER = (("rent_ucr", "congestion rent"), ("fee_ucr", "local network fees"), ("loss_ucr", "loss charges less the losses paid"),
            ("penalty_ucr", "penalties"), ("rounding_ucr", "rounding"))
 _ENERGY = {"member": (("bought_mwh", "bought"), ("sold_mwh", "sold"), ("import_mwh", "drawn"), ("export_mwh", "given")),
