@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 import serial
-
 from prosumer_tools import image
+from prosumer_tools.emulator.device import FrontEnd
 from prosumer_tools.emulator.supervisor import Supervisor
 from prosumer_tools.profiles.street import Home, Street
 from prosumer_tools.street.genesis import Operator
 from prosumer_tools.street.source import board_front_end
-from prosumer_tools.emulator.device import FrontEnd
 
 COMMAND_S = 20
 ANSWER_S = 30
@@ -111,8 +110,10 @@ def enrolled(meter, tmp_path_factory):
         homes = tuple(Home(name) for name in ("tested", "second", "third", "fourth"))
         keys = {home.name: Operator().public for home in homes} | {"tested": public}
         (folder / "genesis.bin").write_bytes(Operator().genesis(Street(homes), keys, int(time.time()) // 900 * 900))
-        (folder / "config.json").write_text(json.dumps({"name": "tested", "channels": ["grid"], "devices": {}, "broker": {"host": "127.0.0.1", "port": 9}}))
-        meter.mpremote("fs", "cp", folder / "config.json", ":/config.json", "+", "fs", "cp", folder / "genesis.bin", ":/genesis.bin", "+", "reset")
+        nobody = {"host": "127.0.0.1", "port": 9}
+        (folder / "config.json").write_text(json.dumps({"name": "tested", "channels": ["grid"], "devices": {}, "broker": nobody}))
+        meter.mpremote("fs", "cp", folder / "config.json", ":/config.json", "+", "fs", "cp", folder / "genesis.bin", ":/genesis.bin",
+                       "+", "reset")
     yield meter
     if enrol:
         meter.exec("import os\nfor f in ('/genesis.bin', '/config.json'):\n    os.remove(f)")

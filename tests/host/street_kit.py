@@ -8,7 +8,6 @@ import json
 import struct
 
 import numpy as np
-
 from prosumer_tools.profiles.series import Profiles, Weather
 from prosumer_tools.profiles.street import Home, Street
 from prosumer_tools.street import play as playing

@@ -21,7 +21,7 @@ def boot(*names):
 
 
 def contradictions(run):
-    """What no meter may ever do, power cuts or not: two block votes in one iteration, a finalize beside a dummy, two records for one slot."""
+    """What no meter may ever do: two block votes in one iteration, a finalize beside a dummy, two records for one slot."""
     votes, said, found = run.votes(), {}, []
     for (kind, member, iteration), hashes in votes.items():
         if len(hashes - {DUMMY}) > 1:
@@ -37,7 +37,8 @@ def contradictions(run):
 
 def registers_only_rise(readings):
     pairs = list(zip(readings, readings[1:]))
-    return pairs and all(a.import_mwh <= b.import_mwh and a.export_mwh <= b.export_mwh and a.generation_mwh <= b.generation_mwh for a, b in pairs)
+    return pairs and all(a.import_mwh <= b.import_mwh and a.export_mwh <= b.export_mwh and a.generation_mwh <= b.generation_mwh
+                         for a, b in pairs)
 
 
 def same_rings(run):
