@@ -55,7 +55,7 @@ def test_files_of_a_short_run(tmp_path, capsys):
     assert data["slots"] == 24 and (out / "homes.csv").read_text().count("\n") == 9
     assert (out / "slots.csv").read_text().count("\n") == 25
     page = (out / "simulation.html").read_text()
-    assert page.count("<svg") == 4 and "http" not in page and "p.csv" in page
+    assert page.count("<svg") == 8 and "http" not in page and "p.csv" in page
     assert "self-consumption" in capsys.readouterr().out
 
 

@@ -2,6 +2,7 @@
 from html import escape
 from importlib.resources import files
 
+from prosumer_tools.view.charts import NARROW, WIDE
 from prosumer_tools.view.svg import Plot
 from prosumer_tools.view.text import cents, duration, euro, kwh, number, percent
 
@@ -86,18 +87,25 @@ def _picture(d, part):
     def said(i):
         return (f"{_SAID[part]} {rows[i]['key']}: {'no trade' if prices[i] is None else number(prices[i], 1) + ' ct/kWh'}, "
                 f"{number(volumes[i])} kWh traded")
-    top = Plot(920, 190, len(rows), 0, max([p for p in prices if p is not None] or [1]) * 1.1, bottom=8)
-    top.grid(lambda t: number(t, 0 if t == int(t) else 1))
-    top.unit("ct per kWh")
-    top.line(prices, "price-line")
-    top.hover(said)
-    low = Plot(920, 150, len(rows), 0, max([*volumes, 0.1]))
-    low.grid(lambda t: number(t, 0 if t == int(t) else 1))
-    low.unit("kWh traded")
-    low.area(volumes, "shared")
-    low.time_axis(marks)
-    low.hover(said)
-    return top.svg(f"Price by {_SAID[part]}") + low.svg(f"Energy traded by {_SAID[part]}")
+
+    def draw(width, every):
+        top = Plot(width, 190, len(rows), 0, max([p for p in prices if p is not None] or [1]) * 1.1, bottom=8)
+        top.grid(_tick)
+        top.unit("ct per kWh")
+        top.line(prices, "price-line")
+        top.hover(said)
+        low = Plot(width, 150, len(rows), 0, max([*volumes, 0.1]))
+        low.grid(_tick)
+        low.unit("kWh traded")
+        low.area(volumes, "shared")
+        low.time_axis(marks[::every])
+        low.hover(said)
+        return top.svg(f"Price by {_SAID[part]}") + low.svg(f"Energy traded by {_SAID[part]}")
+    return f'<div class="wide">{draw(WIDE, 1)}</div><div class="narrow">{draw(NARROW, 1 + len(rows) // 13 * 2)}</div>'
+
+
+def _tick(value):
+    return number(value, 0 if value == int(value) else 1)
 
 
 def text(d):
