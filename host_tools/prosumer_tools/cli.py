@@ -19,8 +19,8 @@ def parser():
 
 
 def main(argv=None):
-    args = parser().parse_args(argv)
     try:
+        args = parser().parse_args(argv)
         return args.run(args)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

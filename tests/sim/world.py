@@ -142,6 +142,10 @@ class World:
                 bitmap = m.core.votes_of(a[1] - 1).get(a[2], 0)
                 if count(bitmap) >= self.quorum:
                     m.certs[(a[1] - 1, a[2])] = bitmap
+        h, block = m.core.tip  # it may also have risen by votes that came late, without a new iteration
+        bitmap = m.core.votes_of(h).get(block, 0)
+        if count(bitmap) >= self.quorum:
+            m.certs[(h, block)] = bitmap
         cut = self.power_cut()
         if cut == 1:
             self.restart(i)
