@@ -1,12 +1,11 @@
 """Back after an absence: ask a neighbour, check its answer by certificates alone, jump. Nothing is replayed or trusted.
 
     Ask    0b member to iteration:4 slot:4 sig:64
-    Chain  0c to finals (count: 0 or 1) [final] headers certificates proposals
+    Chain  0c to finals (count: 0 or 1) [final] headers certificates [proposal]
     final  header:146 certificate mmr (length:2, bytes; before the header) state (length:2, bytes)
 
 Whoever lacks the final block gets it, with the headers (count, then 146 bytes each, oldest first) before it, and asks
-again; whoever has it gets certificates since, and one block (`proposals`: count, then length:3 and bytes each) after the
-other, with the headers that link it to the notarized tip. So an answer is hardly longer than a block. The state must hash
+again; whoever has it gets certificates since, and one block after the other, with the headers that link it to the notarized tip. So an answer is hardly longer than a block. The state must hash
 to the header's state root and the accumulator to its accumulator: an answer can be short or missing but not false.
 """
 from prosumer.codec import Cursor, Parts, Record, list_pieces
@@ -85,24 +84,22 @@ class Catchup:
 
     def _answer(self, ask):
         node = self.node
-        headers, proposals = [], []
+        certificates, block = [], []
         if ask.slot <= node.final.slot:
             stop = MMR.parse(node.final.before).count
             headers = [Header.parse(raw) for _, raw in node.ring.iterate(max(0, stop - _MAX_HEADERS), stop)]
             headers = [h for h in headers if h.slot >= ask.slot]
-            pieces = [b"\1"] + self.final_pieces() + list_pieces(headers) + [b"\0\0"]
         elif ask.iteration >= node.simplex.iteration:
             return
         else:
             missing = [b for b in node.above(node.simplex.tip[1]) if b.iteration >= ask.iteration and b.slot >= ask.slot]
             if missing:
-                block = durable.File(node.block_path(missing[0].iteration))
-                proposals = [len(block).to_bytes(3, "big"), block]
+                block = [durable.File(node.block_path(missing[0].iteration))]
             headers = [b.header for b in missing[1:1 + _MAX_HEADERS]]
-            notarized = [c for c in node.notarizations if c.header_hash != DUMMY or c.iteration >= ask.iteration]
-            pieces = [b"\0"] + list_pieces(headers) + list_pieces(notarized[:2 if missing else 5])
-            pieces += [bytes([len(proposals) // 2])] + proposals
-        node.publish(topics.CHAIN, Parts([b"\x0c", bytes([ask.member])] + pieces))
+            certificates = [c for c in node.notarizations if c.header_hash != DUMMY or c.iteration >= ask.iteration]
+            certificates = certificates[:2 if missing else 5]
+        final = [b"\1"] + self.final_pieces() if ask.slot <= node.final.slot else [b"\0"]
+        node.publish(topics.CHAIN, Parts([b"\x0c", bytes([ask.member])] + final + list_pieces(headers) + list_pieces(certificates) + block))
 
     def _learn(self, payload):
         node = self.node
@@ -111,40 +108,37 @@ class Catchup:
         cursor.take(2)
         final = self.read_final(cursor) if cursor.uint(1) else None
         headers = cursor.records(Header, _MAX_HEADERS)
-        notarized = cursor.records(Certificate, 255)
-        proposals = [cursor.take(cursor.uint(3)) for _ in range(cursor.uint(1))]
-        cursor.end()
+        certificates = cursor.records(Certificate, 255)
+        block = cursor.take(len(payload) - cursor.at)
+        proposal = Proposal.parse(block) if block else None
+        vouched, linked = [node.simplex.tip[1]], []
         if final and final[0].iteration > node.final.iteration:
-            header, certificate, before, state = final
-            digest = header.hash(feeder)
-            node.members.check_certificate(certificate, FINALIZE, vote_message(feeder, FINALIZE, header.iteration, digest))
-            previous = header.previous
-            for h in reversed(headers):
-                if h.hash(feeder) != previous:
-                    raise Reject("broken-chain")
-                previous = h.previous
-            node.jump(headers, header, digest, before, state, certificate)
-            self.wanted, self.asked_ms = True, 0
-        vouched = [node.simplex.tip[1]]
-        for c in notarized:
-            if c.iteration > node.final.iteration:  # also dummies below: a proposal may rest on the block before them
-                node.members.check_certificate(c, VOTE, vote_message(feeder, VOTE, c.iteration, c.header_hash))
-                vouched.append(c.header_hash)
+            c = final[1]
+            node.members.check_certificate(c, FINALIZE, vote_message(feeder, FINALIZE, c.iteration, c.header_hash))
+            vouched = [final[0].previous]
+        certificates = [c for c in certificates if c.iteration > node.final.iteration]
+        for c in certificates:  # also dummies below: a proposal may rest on the block before them
+            node.members.check_certificate(c, VOTE, vote_message(feeder, VOTE, c.iteration, c.header_hash))
+            vouched.append(c.header_hash)
         for h in reversed(headers):
             if h.hash(feeder) in vouched:
                 vouched.append(h.previous)
-        for raw in proposals:
+                linked.insert(0, h)
+        if final and final[0].iteration > node.final.iteration:
+            if len(linked) != len(headers):
+                raise Reject("broken-chain")
+            node.jump(headers, *final)
+            self.wanted, self.asked_ms = True, 0
+        if proposal:
             self.slot = 0  # begin at the final block again if this one is of no use
-            proposal = Proposal.parse(raw)
             header = proposal.header
             digest = header.hash(feeder)
             if digest in vouched and (digest in node.chain or header.previous in node.chain):
                 if digest not in node.chain:
-                    node.extend(proposal, [raw])
+                    node.extend(proposal, [block])
                 self.slot, self.wanted = header.slot + 1, True
         before = node.simplex.iteration
-        for c in notarized:
-            if c.iteration > node.final.iteration:
-                node.adopt(c)
+        for c in certificates:
+            node.adopt(c)
         if node.simplex.iteration > before:
             self.wanted = True  # there may be more: an answer has few certificates

@@ -374,15 +374,15 @@ class Node:
         if self.on_final:
             self.on_final(link.header)
 
-    def jump(self, headers, header, digest, before, state, certificate):
+    def jump(self, headers, header, certificate, before, state):
         """A certified final header from a neighbour, with its state and some headers before it (linked, checked)."""
         self.count("caught-up")
-        link = Link(header, digest, state, before)
+        link = Link(header, certificate.header_hash, state, before)
         self._root(link)
         self.certificate = certificate
         self.notarizations = []
         self._keep(headers + [header], link)
-        self.act(self.simplex.adopt_final(header.iteration, digest))
+        self.act(self.simplex.adopt_final(link.iteration, link.digest))
 
     def adopt(self, certificate):
         """A checked notarization from a neighbour."""

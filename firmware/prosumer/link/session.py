@@ -125,7 +125,6 @@ class Session:
         self.queue = []
         self.viewed = False  # the message taken last lies in the buffer
         _Guarded.room = max(_ROOM, len(buffer))
-        _Guarded.limit = max(_Guarded.limit, len(buffer))  # a block of many members
         self.published = self.received = self.tries = 0  # published: by the agent, feeder topics only
         self.retry_ms = self.sent_ms = 0
 
