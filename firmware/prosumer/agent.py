@@ -188,7 +188,8 @@ class Agent:
     def commit(self, now):
         """reading → order: forecast, decide, seal, send the commit for the slot after next."""
         start, length = self.genesis.start_ms(self.slot), self.genesis.slot_s * 1000
-        done = max(1, now - start)
+        period_ms = self.hal.window_ms
+        done = max(1, now - start - (now - start) % period_ms)  # what the samples so far stand for
         consumption, generation = self.house.consumption()
         running = (self.slot, max(0, consumption) * length // done, max(0, generation) * length // done)
         plant = self.hal.plant()
