@@ -45,7 +45,6 @@ def main(hal):
         print("not enrolled: provision /config.json and /genesis.bin, then reset")
         return
     from prosumer.agent import Agent
-    from prosumer.metering.calibration import Calibration
     gc.collect()
     code = gc.mem_alloc()
     agent = Agent(hal, settings, board.channels(settings), board.calibration(settings), signer, feeder)

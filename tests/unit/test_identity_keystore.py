@@ -65,7 +65,7 @@ def test_made_once_and_opened_again():
         assert store.public() == public == store.open().public == KeyStore(_PATH, _ID).open().public
         assert _halts("key-store-exists", store.create, Source(b"b"))
         assert store.open().public == public
-        assert not _seed_of(b"a") in _file()
+        assert _seed_of(b"a") not in _file()
         assert _seed_of(b"a") != _seed_of(b"b")
     finally:
         _clean()

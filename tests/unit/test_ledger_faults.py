@@ -1,13 +1,10 @@
 """What a member with firmware of its own can sign, and what a power cut can leave: nothing of it stops a street or makes money."""
-import os
 
 import paper
-from prosumer.codec import Cursor
-from prosumer.errors import Reject
 from prosumer.ledger.simplex import leader
 from prosumer.link import topics
-from prosumer.records import Header, Proposal, Reading
-from test_ledger_node import check_same_state, code, counted, final_by, street
+from prosumer.records import Proposal, Reading
+from test_ledger_node import check_same_state, final_by, street
 
 
 def signed(s, member, **changes):

@@ -5,8 +5,9 @@
     final  header:146 certificate mmr (length:2, bytes; before the header) state (length:2, bytes)
 
 Whoever lacks the final block gets it, with the headers (count, then 146 bytes each, oldest first) before it, and asks
-again; whoever has it gets certificates since, and one block after the other, with the headers that link it to the notarized tip. So an answer is hardly longer than a block. The state must hash
-to the header's state root and the accumulator to its accumulator: an answer can be short or missing but not false.
+again; whoever has it gets certificates since, and one block after the other, with the headers that link it to the
+notarized tip. So an answer is hardly longer than a block. The state must hash to the header's state root and the
+accumulator to its accumulator: an answer can be short or missing but not false.
 """
 from prosumer.codec import Cursor, Parts, Record, list_pieces
 from prosumer.errors import Reject

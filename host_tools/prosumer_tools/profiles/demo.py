@@ -54,7 +54,7 @@ def demo_profiles(seed=None, cache_dir=None):
 
 
 def _make(seed):
-    from .household import household_w   # pandas and pvlib take a second to load: only when there is something to make
+    from .household import household_w  # pandas and pvlib take a second to load: only when there is something to make
     from .shop import shop_w
     from .sun import Sky, minutes_of
     from .weather import air_c, forecast

@@ -7,8 +7,8 @@ Sunrise to sunset there is laid over sunrise to sunset here, so that every roof 
 its own angle.
 """
 import functools
-from importlib.resources import as_file, files
 import warnings
+from importlib.resources import as_file, files
 
 import numpy as np
 import pandas as pd

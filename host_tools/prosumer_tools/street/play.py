@@ -103,7 +103,7 @@ class Street:
     async def _enrol(self):
         """First boot makes the keys; the operator signs a genesis over them; real mpremote brings it to every meter."""
         sup, names = self.supervisor, [h.name for h in self.street.homes]
-        for i, name in enumerate(names):
+        for name in names:
             sup.add(name, hashlib.sha256(f"{self.street.seed}/{name}".encode()).digest()[:6], front_end=self.houses[name].front_end)
         self.say(f"{len(names)} meters boot and make their keys")
         sup.boot()
@@ -193,7 +193,8 @@ class Street:
         self.recorder.write_manifest()
         homes = [{"name": h.name, "member": i, "kind": h.kind, "pv_kwp": h.pv_kwp, "battery_kwh": h.battery.capacity_kwh if h.battery else 0,
                   "ev": bool(h.ev), "stored_mwh": self.stored_mwh[h.name],
-                  "stored_at_start_mwh": round(h.battery.capacity_kwh * 1e6) * h.battery.initial_percent // 100 if h.battery else 0} for i, h in enumerate(self.street.homes)]
+                  "stored_at_start_mwh": round(h.battery.capacity_kwh * 1e6) * h.battery.initial_percent // 100 if h.battery else 0}
+                 for i, h in enumerate(self.street.homes)]
         (self.out / "run.json").write_text(json.dumps({
             "street": self.street.name, "slot_minutes": self.street.slot_minutes, "slots": self.slots, "start_s": self.profiles.start_s,
             "utc_offset_s": self.profiles.utc_offset_s, "note": self.note, "homes": homes, "wall_s": round(time.monotonic() - began, 1),

@@ -6,7 +6,7 @@ import zlib
 from prosumer_tools.emulator.adc import ModelledADC
 from prosumer_tools.emulator.bus import ACTUATORS
 from prosumer_tools.emulator.device import FrontEnd
-from prosumer_tools.emulator.plant import MWH, Plant
+from prosumer_tools.emulator.plant import Plant
 from prosumer_tools.image import BOARDS
 
 _Q_SHARE = 0.2    # reactive part of a household's load, inductive

@@ -138,7 +138,8 @@ def run_data(folder, story, street, profiles, result=None, battery_start=None, s
     return RunData(facts["street"], facts["slot_minutes"], story.genesis.retail, story.genesis.feed_in, story.genesis.local_fee, homes, slots,
                    story.walk(samples), Verdict(result.ok, _checks(result.counts), result.faults) if result else None,
                    Counters(facts["messages"], rejects, facts["message_bytes"]), facts["played_s"], facts["note"],
-                   [("genesis.bin", "the signed genesis: members, tariff, limits"), ("records/", "every final block with its certificate, and each meter's own headers"),
+                   [("genesis.bin", "the signed genesis: members, tariff, limits"),
+                    ("records/", "every final block with its certificate, and each meter's own headers"),
                     ("run.json", "facts of the run: devices, messages, heap")])
 
 

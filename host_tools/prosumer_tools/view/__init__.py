@@ -5,7 +5,7 @@ totals.py   what follows from it: kWh traded, money kept, self-consumption
 text.py     numbers as people write them
 charts.py   the pictures, on the primitives of svg.py
 """
-from .data import (Counters, HomeData, HomeSlot, RunData, SlotData, Verdict, WalkStep)
+from .data import Counters, HomeData, HomeSlot, RunData, SlotData, Verdict, WalkStep
 from .live import LiveView
 from .report import write_report
 from .summary import print_summary, write_summary

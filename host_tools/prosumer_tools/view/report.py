@@ -34,7 +34,8 @@ def render(run):
                                                            ("feeder", charts.feeder))}
     style = Markup(env.loader.get_source(env, "report.css")[0])
     return env.get_template("report.html").render(run=run, t=totals(run), homes=homes, pictures=pictures, style=style,
-                                                  street=Markup(street_picture(run.homes)), slot_word=_slot_word(run.slot_minutes), step_minutes=drawn.slot_minutes,
+                                                  street=Markup(street_picture(run.homes)), slot_word=_slot_word(run.slot_minutes),
+                                                 step_minutes=drawn.slot_minutes,
                                                   span_word=_span_word(len(run.slots) * run.slot_minutes))
 
 

@@ -5,10 +5,11 @@ device's heap. `CHIP_FLASH` names the flash file, `CHIP_ID` is the unique id in 
 REPL (boot.py runs, main.py does not), `CHIP_CUT=N` pulls the power in the middle of the N-th flash operation.
 """
 import gc
-import micropython
 import os
 import sys
 import time
+
+import micropython
 import vfs
 from micropython import const
 
