@@ -120,7 +120,7 @@ print(count, 'run', failed, 'failed')
 
 
 @pytest.mark.parametrize("name", ["test_identity_sha512", "test_identity_seal", "test_identity_machine", "test_identity_keystore",
-                                  "test_market_envelope", "test_ledger_merkle", "test_ledger_pool", "test_ledger_simplex"])
+                                  "test_market_envelope", "test_ledger_pool", "test_ledger_simplex"])
 def test_unit_tests_pass_on_the_device_from_the_mounted_sources(meter, name):
     output = meter.mpremote("mount", TESTS, "exec", RUN_MOUNTED.format(name=name))
     count, failed = re.search(r"^(\d+) run (\d+) failed$", output, re.M).groups()
