@@ -11,7 +11,8 @@ def allowance(genesis, member, limits_mwh, fills):
     """(import_mwh, export_mwh) that a member may use of a slot: what it traded, and its share of what the clearing left free.
 
     `limits_mwh`: the feeder's (import, export); `fills`: {member: (bought, sold)} of the slot. Free capacity is shared by fuse:
-    of import among all, of export among those who generate. All allowances together never exceed what the wires carry.
+    of import among all, of export among those who generate, less 1/32 of the limit because buyers may take less than they
+    bought. With all trades taken up, the allowances together never exceed what the wires carry.
     """
     net = sum([bought - sold for bought, sold in fills.values()])
     bought, sold = fills.get(member, (0, 0))
@@ -21,7 +22,7 @@ def allowance(genesis, member, limits_mwh, fills):
         exporting += fuse_a if roles & ROLE_GENERATES else 0
     _, roles, fuse_a, _ = genesis.members[member]
     import_mwh = bought + max(0, limits_mwh[0] - max(0, net)) * fuse_a // fuses
-    export_mwh = sold + (max(0, limits_mwh[1] - max(0, -net)) * fuse_a // exporting if roles & ROLE_GENERATES else 0)
+    export_mwh = sold + (max(0, limits_mwh[1] - limits_mwh[1] // 32 - max(0, -net)) * fuse_a // exporting if roles & ROLE_GENERATES else 0)
     return import_mwh, export_mwh
 
 
