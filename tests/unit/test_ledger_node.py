@@ -204,34 +204,29 @@ def test_three_of_eight_silent_and_nothing_becomes_final_until_one_is_back():
     assert [a.next_slot for a in state.accounts] == [10] * 8
 
 
-def test_a_long_standstill_ends_with_every_reading_settled():
-    """More void slots than a block takes late readings."""
+def check_standstill(silent, after):
+    """Three slots, `silent` ones in which no message arrives, `after` more: every reading is settled, every register agrees."""
     s = street(4)
     s.run(3)
     s.lost = lambda *_: True
-    s.run(7)
+    s.run(silent)
     s.lost = lambda *_: False
     for m in s.meters:
         m.reconnect()
-    s.run(6)
+    s.run(after)
     state = check_same_state(s)
-    assert [a.next_slot for a in state.accounts] == [15] * 4
+    assert [a.next_slot for a in state.accounts] == [3 + silent + after - 1] * 4
     assert [a.import_mwh for a in state.accounts] == [m.house.totals[0] for m in s.meters]
+
+
+def test_a_long_standstill_ends_with_every_reading_settled():
+    """More void slots than a block takes late readings."""
+    check_standstill(7, 6)
 
 
 def test_readings_that_are_lost_do_not_stop_a_member_for_ever():
     """More void slots than a meter keeps readings of: the lost ones are settled as a gap, by the registers."""
-    s = street(4)
-    s.run(3)
-    s.lost = lambda *_: True
-    s.run(13)
-    s.lost = lambda *_: False
-    for m in s.meters:
-        m.reconnect()
-    s.run(7)
-    state = check_same_state(s)
-    assert [a.next_slot for a in state.accounts] == [22] * 4
-    assert [a.import_mwh for a in state.accounts] == [m.house.totals[0] for m in s.meters]
+    check_standstill(13, 7)
 
 
 def test_readings_kept_back_cannot_be_left_out_while_others_hold_them():
