@@ -15,16 +15,20 @@ NOMINAL_V = 230.0
 SQRT2 = math.sqrt(2)
 
 
-# The converters of the boards, as models. Where a datasheet gives a range, the worse end.
+# The converters of the boards, as models. Where a datasheet gives a range, the worse end. Bursts are read at 1987 Hz, no multiple of a
+# grid's frequency, so that the edges of a dimmer's current do not fall between the same two samples for ever.
 PRESETS = {
     # TI PCM1820: sigma-delta, both channels at one instant, its high-pass at 0.00025 of the rate; its lowest 8 bits are dropped
     "pcm1820": {"bits": 16, "noise_lsb": 0.4, "skew_us": 0.0, "highpass_hz": 2.0, "antialias": "decimation"},
-    # Microchip MCP3204 (grade B: INL 1 LSB), channels one after the other on SPI, read by a paced loop
-    "mcp3204": {"rate_hz": 2000, "bits": 12, "noise_lsb": 0.4, "skew_us": 60.0, "inl_bow_lsb": 0.5, "inl_s_lsb": 0.5, "jitter_us": 4.0},
+    # Microchip MCP3204/3208 (grade B: INL 1 LSB), channels one after the other on SPI, read by a paced loop
+    "mcp3204": {"rate_hz": 1987, "bits": 12, "noise_lsb": 0.4, "skew_us": 60.0, "inl_bow_lsb": 0.5, "inl_s_lsb": 0.5, "jitter_us": 4.0,
+                "antialias": "rc"},
     # the ESP32's own ADC1 at 11 dB: noise of several LSB and a transfer curve that bends
-    "esp32-adc1": {"rate_hz": 2000, "bits": 12, "noise_lsb": 4.0, "skew_us": 80.0, "inl_bow_lsb": 12.0, "inl_s_lsb": 8.0,
-                   "jitter_us": 10.0},
+    "esp32-adc1": {"rate_hz": 1987, "bits": 12, "noise_lsb": 4.0, "skew_us": 80.0, "inl_bow_lsb": 12.0, "inl_s_lsb": 8.0,
+                   "jitter_us": 10.0, "antialias": "rc"},
 }
+RC_HZ = 2000.0  # the boards' resistor and capacitor before a converter
+LOWPASS = (3, 1200.0)  # order and corner of a Butterworth filter with one operational amplifier
 
 
 @dataclass
@@ -36,8 +40,8 @@ class ModelledADC:
     noise_lsb: rms noise before rounding. inl_bow_lsb and inl_s_lsb: integral nonlinearity, a bow (even) and an S (odd),
     in LSB at their largest. jitter_us: rms of the sampling instant. offset_lsb: one number or one per channel.
     highpass_hz: first-order high-pass in the converter (PCM182x), 0 for none. antialias: what stands before the sampling in
-    `samples()`: "" nothing, "rc" one pole at a quarter of the rate, "decimation" the steep filter inside a sigma-delta
-    converter (pass band to 0.42 of the rate)."""
+    `samples()`: "" nothing, "rc" one pole (RC_HZ), "lowpass" a third-order filter (LOWPASS), "decimation" the steep filter inside
+    a sigma-delta converter (pass band to 0.42 of the rate)."""
 
     rate_hz: int = 8000
     bits: int = 12
@@ -143,15 +147,22 @@ class ModelledADC:
             t = t0_s + np.arange(frames) / self.rate_hz
             return wave(t + self.random.normal(0, self.jitter_us * 1e-6, t.shape) if self.jitter_us else t)
         from scipy import signal
-        fold = 16
+        fold = 64  # cells of a sample, each taken at a random instant in it: so that edges lie where they are in the mean
         lead = 64  # frames for the filter to settle
-        fine = wave(t0_s + (np.arange((frames + 2 * lead) * fold) - lead * fold) / (self.rate_hz * fold))
-        if self.antialias == "rc":
-            pole = math.exp(-2 * math.pi / 4 / fold)
-            return signal.lfilter([1 - pole], [1, -pole], fine)[lead * fold:(lead + frames) * fold:fold]
-        # symmetric: its delay is the same for all channels and left out
-        taps = signal.firwin(64 * fold + 1, 0.46 / fold * 2, window=("kaiser", 8.0))
-        return signal.oaconvolve(fine, taps, "same")[lead * fold:(lead + frames) * fold:fold]
+        rate = self.rate_hz * fold
+        cells = np.arange((frames + 2 * lead) * fold) - lead * fold
+        fine = wave(t0_s + (cells + self.random.random(cells.size)) / rate)
+        if self.antialias == "decimation":
+            # symmetric: its delay is the same for all channels and left out
+            taps = signal.firwin(64 * fold + 1, 0.46 / fold * 2, window=("kaiser", 8.0))
+            fine = signal.oaconvolve(fine, taps, "same")
+        else:
+            order, corner = LOWPASS if self.antialias == "lowpass" else (1, RC_HZ)
+            fine = signal.sosfilt(signal.butter(order, corner, fs=rate, output="sos"), fine)
+        if not self.jitter_us:
+            return fine[lead * fold:(lead + frames) * fold:fold]
+        at = (lead + np.arange(frames) + self.random.normal(0, self.jitter_us * 1e-6 * self.rate_hz, frames)) * fold
+        return np.interp(at, np.arange(fine.size), fine)
 
     def _convert(self, out):
         """Rows of ideal counts → bytes: nonlinearity, offset, noise, rounding, saturation."""
