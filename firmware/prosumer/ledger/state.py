@@ -71,21 +71,20 @@ class State:
         self.commits = {}
 
     def leaves(self):
-        """Canonical bytes: members in order, then the common accounts, then positions and commits by slot."""
-        out = [a.pack() for a in self.accounts]
+        """Canonical bytes: of each member its account, then its open trades, so that a receipt shows one member alone; then the
+        common accounts, then commits by slot. Trades: count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each."""
+        out = []
+        positions = sorted(self.positions.items())
+        for m, a in enumerate(self.accounts):
+            trades = [struct.pack(">IIII", slot, price, *fills[m]) for slot, (price, fills) in positions if m in fills]
+            out += [a.pack(), struct.pack(">H", len(trades)) + b"".join(trades)]
         out.append(struct.pack(">qq", self.feeder_ucr, self.utility_ucr))
-        positions, commits = b"", b""
-        for slot in sorted(self.positions):
-            price, fills = self.positions[slot]
-            positions += struct.pack(">IIB", slot, price, len(fills))
-            for m in sorted(fills):
-                positions += struct.pack(">BII", m, *fills[m])
+        commits = b""
         for slot in sorted(self.commits):
             digests = self.commits[slot]
             commits += struct.pack(">IB", slot, len(digests))
             for m in sorted(digests):
                 commits += bytes([m]) + digests[m]
-        out.append(struct.pack(">H", len(self.positions)) + positions)
         out.append(struct.pack(">H", len(self.commits)) + commits)
         return out
 
@@ -100,15 +99,12 @@ class State:
         n = cursor.uint(1)
         state = State(0)
         state.salt = cursor.take(16)
-        size = struct.calcsize(_ACCOUNT)
-        state.accounts = [Account(struct.unpack(_ACCOUNT, cursor.take(size))) for _ in range(n)]
+        for m in range(n):
+            state.accounts.append(Account(struct.unpack(_ACCOUNT, cursor.take(struct.calcsize(_ACCOUNT)))))
+            for _ in range(cursor.uint(2)):
+                slot, price = cursor.uint(4), cursor.uint(4)
+                state.positions.setdefault(slot, (price, {}))[1][m] = cursor.uint(4), cursor.uint(4)
         state.feeder_ucr, state.utility_ucr = struct.unpack(">qq", cursor.take(16))
-        for _ in range(cursor.uint(2)):
-            slot, price = cursor.uint(4), cursor.uint(4)
-            state.positions[slot] = (price, {})
-            for _ in range(cursor.uint(1)):
-                m = cursor.uint(1)
-                state.positions[slot][1][m] = (cursor.uint(4), cursor.uint(4))
         for _ in range(cursor.uint(2)):
             slot = cursor.uint(4)
             state.commits[slot] = {}

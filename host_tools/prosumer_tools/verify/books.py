@@ -63,22 +63,21 @@ class Books:
         return sum(a.balance_ucr for a in self.accounts) + self.feeder_ucr + self.utility_ucr == 0
 
     def root(self):
-        """As the layout has it: members, common accounts, positions by slot, commits by slot. Empty if a number does not fit."""
+        """As the layout has it: each member's account and open trades, common accounts, commits by slot. Empty if a number does not fit."""
         try:
-            return salted_root(self.salt, b"s", self._leaves())
+            return salted_root(self.salt, b"s", self.leaves())
         except struct.error:
             return b""
 
-    def _leaves(self):
-        positions = struct.pack(">H", len(self.positions))
-        for slot, (price, fills) in sorted(self.positions.items()):
-            positions += struct.pack(">IIB", slot, price, len(fills))
-            positions += b"".join(struct.pack(">BII", m, *f) for m, f in sorted(fills.items()))
+    def leaves(self):
+        leaves = []
+        for m, account in enumerate(self.accounts):
+            trades = [struct.pack(">IIII", s, p, *fills[m]) for s, (p, fills) in sorted(self.positions.items()) if m in fills]
+            leaves += [account.pack(), struct.pack(">H", len(trades)) + b"".join(trades)]
         commits = struct.pack(">H", len(self.commits))
         for slot, digests in sorted(self.commits.items()):
             commits += struct.pack(">IB", slot, len(digests)) + b"".join(bytes([m]) + d for m, d in sorted(digests.items()))
-        common = struct.pack(">qq", self.feeder_ucr, self.utility_ucr)
-        return [a.pack() for a in self.accounts] + [common, positions, commits]
+        return [*leaves, struct.pack(">qq", self.feeder_ucr, self.utility_ucr), commits]
 
     def apply(self, block, fault):
         """Book one block. `fault(record or None, text)`."""
