@@ -1,10 +1,10 @@
 """Clearing and settlement: time, growth and heap on the Unix port, beside peers on CPython in the same run.
 
-    python tests/bench/bench_market.py [--runs 15] [--json FILE] [--pymarket PYTHON]
+    python tests/bench/bench_market.py [--runs 15] [--json FILE]
 
 Peers: a plain sort-based float clearing (no pro rata, no congestion price, no integers: what one writes first), the
-firmware's own module on CPython, SciPy's HiGHS, and pymarket's auctions. pymarket needs pandas < 3 and numpy < 2, so
-it wants an environment of its own, whose interpreter --pymarket names; otherwise it is used if it can be imported here.
+firmware's own module on CPython, SciPy's HiGHS, and pymarket (peers.py): the time of its two auctions, and its two linear programs as a
+second, independent word on the best welfare and on the volume. It stops when a welfare or a volume differs.
 
 The ESP32 estimate is derived, not measured: a kernel like the clearing's hottest loop runs in the same process between
 the clearings. Stock MicroPython 1.12 on an ESP32 at 240 MHz makes 1661 pystones/s (micropython issue 5673; a slower
@@ -15,22 +15,25 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
 import sys
 import time
 import types
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "host_tools"), str(ROOT / "tests/host"), str(ROOT / "firmware")]
+sys.path[:0] = [str(ROOT / "host_tools"), str(ROOT / "tests/host"), str(ROOT / "firmware"), str(Path(__file__).resolve().parent)]
 sys.modules.setdefault("micropython", types.SimpleNamespace(const=lambda value: value))
 
+import peers  # noqa: E402
 from prosumer.market import clearing  # noqa: E402
 from prosumer.market.book import make_tariff  # noqa: E402
 from prosumer_tools.unixport import run_firmware  # noqa: E402
 
 SIZES = (8, 16, 32, 64, 128, 256)
 STEPS = 8
+GRID = 9998                 # the grid's two names among pymarket's bids
+PYMARKET_MOST = 64          # members: its program has a variable for every pair of steps
+PYMARKET_VOLUME = 8         # its bound on volume searches a list for each pair
 RETAIL, FEED_IN = 300_000, 80_000
 ESP32_PASSES_PER_S = 3200
 ESP32_SLOW_BUILD = 1661 / 499
@@ -89,38 +92,6 @@ for line in sys.stdin:
                       heap(settle_all, c.price_ucr_per_kwh, c.fills),
                       [c.price_ucr_per_kwh, c.volume_mwh, c.import_mwh, c.export_mwh]]))
 """ % (RETAIL, FEED_IN)
-
-_PYMARKET = """
-import contextlib, io, json, sys, time, warnings
-warnings.simplefilter("ignore")
-import pymarket
-from pymarket.statistics.maximum_aggregated_utility import maximum_aggregated_utility
-
-for line in sys.stdin:
-    bids, runs, with_program = json.loads(line)
-    result = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        market = pymarket.Market()
-        for energy, price, member, buying in bids:
-            market.accept_bid(energy, price, member, buying)
-        for auction in ("huang", "muda"):
-            times = []
-            for _ in range(runs):
-                start = time.perf_counter()
-                market.run(auction)
-                times.append(time.perf_counter() - start)
-            result[auction] = times
-    if with_program:
-        import os
-        saved, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        start = time.perf_counter()
-        status, result["welfare"], _ = maximum_aggregated_utility(market.bm.get_df())
-        result["program_s"] = time.perf_counter() - start
-        os.dup2(saved, 1)
-    print(json.dumps(result))
-"""
-
 
 def street(members, seed=1):
     rng = random.Random(seed)
@@ -183,23 +154,56 @@ def highs(orders, limits):
                           "orders": [{"member": m, "buy": b, "sell": s} for m, b, s in orders]})
 
 
-def pymarket_results(python, books, runs):
-    """pymarket on the same books, the grid as two more bids; None where it is not to be had."""
-    lines = []
-    for orders, limits in books:
-        bids = [(e, p, m, True) for m, b, _ in orders for p, e in b]
-        bids += [(e, p, m, False) for m, _, s in orders for p, e in s]
-        bids += [(limits[1], FEED_IN, 9998, True), (limits[0], RETAIL, 9999, False)]
-        lines.append(json.dumps([bids, runs, len(orders) <= 8]))
-    done = subprocess.run([python, "-c", _PYMARKET], input="\n".join(lines) + "\n", capture_output=True, text=True)
-    return [json.loads(line) for line in done.stdout.splitlines()] if done.returncode == 0 else None
+def as_bids(orders, limits):
+    """pymarket's form of a book: (energy, price, member, buys), the grid as two more bids."""
+    bids = [(e, p, m, True) for m, b, _ in orders for p, e in b] + [(e, p, m, False) for m, _, s in orders for p, e in s]
+    return bids + [(limits[1], FEED_IN, GRID, True), (limits[0], RETAIL, GRID + 1, False)]
+
+
+def volume(result):
+    """What changed hands, the grid with it, mWh: all that was bought, and what was exported."""
+    return sum(bought for bought, _ in result.fills.values()) + result.export_mwh
+
+
+def beside_pymarket(books, rows, say):
+    """pymarket on the same books: its answers and ours by members; None where it cannot be installed."""
+    python = peers.interpreter(say)
+    if python is None:
+        return None
+    sizes = [n for n in books if n <= PYMARKET_MOST]
+    answers = peers.ask(python, [(as_bids(*books[n]), 3, n <= PYMARKET_VOLUME) for n in sizes])
+    out = {}
+    for n, answer in zip(sizes, answers):
+        ours = clearing.clear(7, make_tariff(RETAIL, FEED_IN), books[n][1], books[n][0])
+        welfare = exact_welfare(books[n][0], ours)
+        unix_s = next(r for r in rows if r["members"] == n)["unix_port_us"] / 1e6
+        out[n] = {"huang_s": statistics.median(answer["huang"]), "muda_s": statistics.median(answer["muda"]), "unix_port_s": unix_s,
+                  "welfare_s": answer["welfare"]["s"], "welfare_error": abs(welfare - answer["welfare"]["best"]) / max(1, welfare),
+                  "volume_mwh": volume(ours), "its_volume_mwh": answer["most"]["volume_mwh"],
+                  "bound_mwh": answer["volume"] and answer["volume"]["best"]}
+        if answer["welfare"]["status"] != "Optimal" or out[n]["welfare_error"] > 1e-9:
+            raise SystemExit(f"{n} members: pymarket's optimum is {answer['welfare']}, ours {welfare}")
+        if abs(out[n]["volume_mwh"] - out[n]["its_volume_mwh"]) > 1 or out[n]["volume_mwh"] > (out[n]["bound_mwh"] or 1e18) + 1:
+            raise SystemExit(f"{n} members: volumes differ: {out[n]}")
+    return out
+
+
+def show_pymarket(by_size):
+    if not by_size:
+        return
+    print(f"pymarket on the same books, on CPython; its program finds our welfare, and our volume as the most that an optimum trades\n{'members':>8}{'Huang':>10}"
+          f"{'MUDA':>10}{'its program':>13}{'Huang/Unix port':>17}{'welfare error':>15}{'volume kWh':>12}{'its volume':>12}{'bound':>10}")
+    for n, p in by_size.items():
+        bound = f"{p['bound_mwh'] / 1e6:.3f}" if p["bound_mwh"] else ""
+        print(f"{n:>8}{p['huang_s'] * 1e3:>7.0f} ms{p['muda_s'] * 1e3:>7.0f} ms{p['welfare_s'] * 1e3:>10.0f} ms"
+              f"{p['huang_s'] / p['unix_port_s']:>17.0f}{p['welfare_error']:>15.0e}{p['volume_mwh'] / 1e6:>12.3f}"
+              f"{p['its_volume_mwh'] / 1e6:>12.3f}{bound:>10}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=15, help="clearings per size; medians are shown")
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
-    parser.add_argument("--pymarket", metavar="PYTHON", default=sys.executable, help="interpreter that has pymarket")
     args = parser.parse_args()
 
     books = {n: (street(n), (2_000_000 * n // 64, 2_000_000 * n // 64)) for n in SIZES}
@@ -225,8 +229,7 @@ def main():
             "settle_allocated_bytes": settle_heap[0], "settle_kept_bytes": settle_heap[1],
             "esp32_s": passes[0] / ESP32_PASSES_PER_S, "settle_esp32_s": passes[1] / ESP32_PASSES_PER_S})
 
-    peers = pymarket_results(args.pymarket, [books[8], books[64]], 3)
-    figures = {"steps": STEPS, "rows": rows, "pymarket": None}
+    figures = {"steps": STEPS, "rows": rows, "pymarket": beside_pymarket(books, rows, print)}
     print(f"clearing, {STEPS} steps a side, medians of {args.runs}")
     print(f"{'members':>8}{'Unix port':>11}{'firmware on':>13}{'plain float':>13}{'HiGHS':>9}{'Unix port':>11}"
           f"{'allocated':>11}{'kept':>7}{'ESP32':>16}")
@@ -244,18 +247,7 @@ def main():
     print(f"64 members settled: {full['settle_unix_port_us'] / 1e3:.2f} ms, "
           f"{full['settle_allocated_bytes'] / 1e3:.1f} kB allocated, {full['settle_kept_bytes'] / 1e3:.1f} kB kept, "
           f"ESP32 {full['settle_esp32_s']:.3f} s; on 32 bits heap figures are about {HEAP_64_TO_32}× less")
-    if peers is None:
-        print("pymarket: not importable; name an interpreter that has it with --pymarket")
-    else:
-        for n, peer in zip((8, 64), peers):
-            for auction in ("huang", "muda"):
-                s = statistics.median(peer[auction])
-                ours = next(r for r in rows if r["members"] == n)["unix_port_us"] / 1e6
-                print(f"pymarket {auction}, {n} members on CPython: {s * 1e3:.0f} ms, {s / ours:.0f}× the Unix port")
-        mine = exact_welfare(books[8][0], clearing.clear(7, tariff, books[8][1], books[8][0]))
-        print(f"pymarket's welfare program, 8 members: {peers[0]['program_s'] * 1e3:.0f} ms, "
-              f"relative difference of the optimum {abs(mine - peers[0]['welfare']) / mine:.1e}")
-        figures["pymarket"] = {"8": peers[0], "64": peers[1]}
+    show_pymarket(figures["pymarket"])
     if args.json:
         Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
 

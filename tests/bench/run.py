@@ -30,7 +30,7 @@ BENCHES = {
     "bidding": ("signed reading → order: what orders are worth, beside no market and perfect foresight",
                 ["--days", "7", "--seeds", "1", "2", "3"], ["--days", "2", "--seeds", "1", "--season", "summer"], 240),
     "market": ("order → clearing → settlement: time, growth and heap, beside plain code, HiGHS, pymarket",
-               ["--runs", "15"], ["--runs", "3"], 180),
+               ["--runs", "15"], ["--runs", "3"], 400),
     "ledger": ("settlement → header: proofs, ring, agreement, flash wear", [], ["--seconds", "0.1"], 180),
     "street": ("the whole walk in eight meters, with amqtt and with mosquitto", ["--slots", "8"], ["--slots", "2"], 180),
     "simulate": ("a year of 16 homes at market level, beside the same homes without the market", [], ["--days", "14"], 600),

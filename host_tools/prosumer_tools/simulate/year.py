@@ -6,7 +6,6 @@ The sun is pvlib's at Carros; clouds are 25 measured summer days (NREL SERF East
 are. The weather forecast misses as that of the demo day does. Local time is UTC+1 all year. Kept under build/ by seed.
 """
 import os
-import random
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from prosumer_tools.profiles import Profiles, Weather
 from prosumer_tools.profiles.demo import PLACE
 from prosumer_tools.profiles.street import Battery, Ev, Feeder, Home, Street
+from prosumer_tools.simulate.days import cloud_days, day_after, household_w, sky_of
 
 NOTE = ("Generation: cloudiness of 25 summer days measured by NREL (SERF East), the sun at Carros (43.79 N 7.19 E) by pvlib. "
         "Consumption: Richardson's 1-minute model of households; shops by the BDEW shape G4.")
@@ -86,23 +86,16 @@ def _make(street, first_day, days, progress):
 
 def _skies(street, first_day, days):
     """(start, [(weekday, day of year, irradiance per minute)], hourly forecast, {home: [W per minute of a day]})."""
-    import pandas as pd  # pandas and pvlib take a second to load: only when there is something to make
+    from prosumer_tools.profiles import weather
 
-    from prosumer_tools.profiles import sun, weather
-
-    clouds = _cloud_days(sun)
+    clouds = cloud_days()
     order = np.random.default_rng([street.seed, 7])
     out, hours, pv, start_s = [], [], {}, None
     for day in range(days):
-        date = pd.Timestamp(first_day) + pd.Timedelta(days=day)
-        times = sun.minutes_of(date.strftime("%Y-%m-%d"), _ZONE)
+        times = day_after(first_day, day, _ZONE)
         start_s = start_s or int(times[0].timestamp()) - 30
-        cold = 7.5 * (1 + np.cos(2 * np.pi * (times[0].day_of_year - 25) / 365))    # K below a June day
-        sky = sun.Sky(PLACE, times, weather.air_c(np.arange(1440)) - cold)
-        at, index = clouds[order.integers(len(clouds))]
-        sky.index = np.nan_to_num(np.interp(sun.daylight(sky._sun), at, index), nan=1.0)
-        sky.ghi = sky.clear_ghi * sky.index
-        sky._parts = sun.irradiance.erbs(sky.ghi, sky._sun["zenith"].to_numpy(), times.day_of_year)
+        cold_k = 7.5 * (1 + np.cos(2 * np.pi * (times[0].day_of_year - 25) / 365))
+        sky = sky_of(PLACE, times, cold_k, clouds[order.integers(len(clouds))])
         for home in street.homes:
             roof = _ROOFS.get(home.name.split("-")[0])
             if roof:
@@ -112,44 +105,14 @@ def _skies(street, first_day, days):
     return start_s, out, hours, pv
 
 
-def _cloud_days(sun):
-    """[(part of the daylight, cloud index)] of each measured day."""
-    import pandas as pd
-    import pvlib
-
-    days = sun._measured_days()
-    clear = days.quantile(0.9, axis=1).to_numpy()
-    out = []
-    for date in days.columns:
-        times = pd.date_range(date, periods=96, freq="15min", tz="Etc/GMT+7")
-        part = sun.daylight(pvlib.location.Location(**sun._SERF).get_solarposition(times))
-        told = ~np.isnan(part) & (clear > sun._LEAST_W)
-        out.append((part[told], np.clip(days[date].to_numpy()[told] / clear[told], 0, sun._MAX_INDEX)))
-    return out
-
-
 def _loads(kind, seed, days):
     """W per minute of one home over all days; runs in a process of its own."""
     if kind in _SHOPS:
         from prosumer_tools.profiles.shop import shop_w
         return np.concatenate([shop_w(_SHOPS[kind], [seed, day], d[0]) for day, d in enumerate(days)])
-    import richardsonpy
-    from richardsonpy.classes import appliance, lighting, occupancy, stochastic_el_load_wrapper
+    from prosumer_tools.profiles.household import _YEAR_KWH
 
-    from prosumer_tools.profiles.household import _APPLIANCES_PART, _YEAR_KWH
-
-    persons, inputs = _PEOPLE[kind], os.path.join(os.path.dirname(richardsonpy.__file__), "inputs")
-    random.seed(seed)
-    np.random.seed(seed)
-    appliances = appliance.Appliances(os.path.join(inputs, "Appliances.csv"), prev_heat_dev=True, randomize_appliances=True,
-                                      annual_consumption=_APPLIANCES_PART * _YEAR_KWH[persons - 1])
-    lamps = lighting.load_lighting_profile(filename=os.path.join(inputs, "LightBulbs.csv"), index=seed % 100)
-    out = []
-    for weekday, day_of_year, ghi in days:
-        present = occupancy.Occupancy(persons, initial_day=weekday, nb_days=1).occupancy
-        model = stochastic_el_load_wrapper.ElectricityProfile(appliances, lamps)
-        total, _, _ = model.power_sim(irradiation=ghi, weekend=weekday > 5, day=day_of_year, occupancy=present)
-        out.append(np.asarray(total, dtype=float))
-    watts = np.concatenate(out)
+    persons = _PEOPLE[kind]
+    watts = household_w(persons, seed, days)
     # a drawn set of appliances may use twice what such a household does; normalised to the model's table, as richardsonpy does
     return watts * (_YEAR_KWH[persons - 1] * len(days) / 365 / (watts.sum() / 60_000))
