@@ -8,13 +8,14 @@ from prosumer.metering.calibration import Calibration
 from prosumer.metering.channel import ROLES
 
 _SCK, _MOSI, _MISO, _SELECT = 18, 23, 19, 5
+_PLUGS = 25, 26, 27  # the switches in the clamps' jacks
 _WIRING = {"mmode0": 0x87, "mmode1": 0}  # 50 Hz, three phases with neutral; gain 1 before the converters
 _UGAIN, _IGAIN = 7305, 27961
 
 
 def hal():
     from prosumer.hal.esp32_chip import ChipHal
-    return ChipHal(_SCK, _MOSI, _MISO, _SELECT, _WIRING)
+    return ChipHal(_SCK, _MOSI, _MISO, _SELECT, _WIRING, _PLUGS)
 
 
 def channels(settings):

@@ -11,11 +11,12 @@ _TOP = 32767
 _VOLTS_PEAK = 396
 _AMPERES_PEAK_10 = 1286
 _SCK, _WS, _SD = 4, 5, 6
+_PLUGS = (7,)  # the switch in the clamp's jack
 
 
 def hal():
     from prosumer.hal.esp32_i2s import I2sHal
-    return I2sHal(_SCK, _WS, _SD, rate_hz=8000)
+    return I2sHal(_SCK, _WS, _SD, rate_hz=8000, plugs=_PLUGS)
 
 
 def channels(settings):

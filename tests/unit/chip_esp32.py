@@ -8,6 +8,20 @@ import sys
 from array import array
 
 
+HERE = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
+
+
+def board_of(name):
+    """The board's own board.py; Chip() must be there when it makes its hal."""
+    sys.path.insert(0, HERE + "/../../boards/" + name)
+    sys.modules.pop("board", None)
+    try:
+        import board
+    finally:
+        sys.path.pop(0)
+    return board
+
+
 class Bitten(Exception):
     """The watchdog reset the chip."""
 
@@ -32,8 +46,11 @@ class Chip:
         self.resets = 0
         self.said = []
         sys.modules["machine"], sys.modules["network"] = Machine(self), Network(self)
-        from prosumer.hal import esp32, esp32_chip, esp32_i2s
-        for module in esp32, esp32_chip, esp32_i2s:
+        self.tick_us = 0  # what asking the time takes: loops that wait for it need some
+        self.levels = {}  # of input pins; pulled up where nothing is said
+        self.slave = self.analogue = None
+        from prosumer.hal import esp32, esp32_burst, esp32_chip, esp32_i2s, esp32_spi
+        for module in esp32, esp32_burst, esp32_chip, esp32_i2s, esp32_spi:
             module.machine, module.network, module.time = sys.modules["machine"], sys.modules["network"], self
         esp32.os = esp32.select = esp32.socket = self
         esp32.print = lambda *words: self.said.append(" ".join([str(w) for w in words]))
@@ -63,6 +80,7 @@ class Chip:
             raise Stop()
 
     def ticks_us(self):
+        self.us += self.tick_us
         return self.us & 0x3FFFFFFF
 
     def ticks_ms(self):
@@ -260,15 +278,39 @@ class Wdt:
 
 
 class Pin:
-    OUT = 3
+    IN, OUT, PULL_UP = 1, 3, 2
 
-    def __init__(self, number, mode=0, value=0):
-        self.level = value
+    def __init__(self, number, mode=0, pull=None, value=0):
+        self.number, self.level = number, value
+        if mode == self.IN and pull != self.PULL_UP:
+            raise ValueError("a switch needs its pull-up")
         if mode == self.OUT:
             self.chip.select = self  # the only output there is
 
-    def value(self, level):
+    def value(self, level=None):
+        if level is None:
+            return self.chip.levels.get(self.number, 1)
         self.level = level
+        return None
+
+
+class Adc:
+    """12 bits scaled to 16 at what `chip.analogue(pin, us)` says; ADC1's pins alone, as ADC2 fails while the radio is on. 40 us a read."""
+
+    ATTN_11DB = 3
+
+    def __init__(self, pin, atten=0):
+        if not 32 <= pin.number <= 39:
+            raise ValueError("invalid pin")
+        if atten != self.ATTN_11DB:
+            raise ValueError("1.1 V is full scale")
+        self.pin = pin
+
+    def read_u16(self):
+        chip = self.pin.chip
+        chip.us += 40
+        code = max(0, min(4095, round(chip.analogue(self.pin.number, chip.us))))
+        return code << 4 | code >> 8
 
 
 class Spi:
@@ -277,7 +319,7 @@ class Spi:
     def __init__(self, chip, baudrate, polarity, phase, sck, mosi, miso):
         self.chip = chip
         if not polarity or not phase or baudrate > 1200000:
-            raise ValueError("the chip needs mode 3 and 1.2 MHz at most")
+            raise ValueError("the parts need mode 3 and 1.2 MHz at most")
 
     def write_readinto(self, out, into):
         into[:] = out
@@ -317,7 +359,7 @@ class Machine:
         self.Timer = Maker(Timer, chip)
         self.WDT = lambda timeout: Wdt(chip, timeout)
         self.RTC = lambda: Rtc(chip)
-        self.Pin = Pin
+        self.Pin, self.ADC = Pin, Adc
         Pin.chip = chip
         self.SPI = Maker(Spi, chip)
 

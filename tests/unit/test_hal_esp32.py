@@ -2,7 +2,7 @@
 import math
 import os
 
-from chip_esp32 import Bitten, Chip, Link, Stop
+from chip_esp32 import Bitten, Chip, Link, Stop, board_of
 from prosumer.errors import Halt, Reject
 from prosumer.hal.clock import LEAST_MS, Clock, answer_ms, request
 from prosumer.metering import channel as m
@@ -291,5 +291,29 @@ def test_a_house_on_this_board_registers_every_watt_hour_it_says_it_saw():
         lost = chip.i2s.forgotten // 160  # what the DMA could not bridge of 2.5 s; the group they fell in is lost with them
         assert 90 < lost <= interval["cycles_missing"] <= lost + 26
         assert abs(interval["cycles_processed"] + interval["cycles_missing"] - 6000) < 60
+    finally:
+        os.umount("/flash")
+
+
+def test_the_switch_in_a_jack_tells_that_the_plug_is_out():
+    from prosumer.metering.house import House
+    from test_metering_registers import fresh
+    chip, _ = started()
+    board = board_of("ESP32_S3_METER")
+    hal = board.hal()
+    hal.now_ms()
+    settings = {"channels": ["grid"]}
+    fresh()
+    try:
+        house = House(hal, board.channels(settings), board.calibration(settings), "/flash/")
+        for level, flags in ((1, 0), (0, m.CLAMP), (1, 0)):
+            chip.levels[7] = level
+            until = hal.now_ms() + 2000
+            while hal.now_ms() < until:
+                house.sample(hal.now_ms())
+                hal.wait((hal.now_ms() // 250 + 1) * 250)
+            d = house.close_slot()
+            assert d["flags"] & m.FAULTS == flags and d["channels"]["grid"]["flags"] & m.FAULTS == flags, (level, d)
+            house.open_slot()
     finally:
         os.umount("/flash")

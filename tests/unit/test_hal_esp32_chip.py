@@ -1,14 +1,16 @@
 """An ESP32 with a metering chip: SPI stand-in of chip_esp32.py, registers of test_metering_atm90e32.py."""
 import os
 
-from chip_esp32 import Chip
+from chip_esp32 import Chip, board_of
 from prosumer.errors import Reject
 from prosumer.metering import channel as m
+from prosumer.metering.calibration import Calibration
 from prosumer.metering.house import House
 from test_metering_atm90e32 import CALIBRATION, SETTINGS
 from test_metering_atm90e32 import Chip as Registers
 from test_metering_registers import fresh
 
+CALIBRATION_2 = Calibration(CALIBRATION.voltages, CALIBRATION.currents[:2], "factory", "B")
 CHANNELS = (("v", "voltage"), ("grid", "grid"), ("pv", "pv"), ("ev", "ev"))
 
 
@@ -81,3 +83,19 @@ def test_without_a_chip_the_meter_does_not_start():
         assert e.code == "meter-chip-silent"
         return
     assert False
+
+
+def test_the_switches_in_the_jacks_tell_which_plug_is_out():
+    chip, _ = on_board()
+    board = board_of("ESP32_ATM90E32")
+    hal = board.hal()
+    hal.now_ms()
+    fresh()
+    try:
+        house = House(hal, board.channels({"channels": ["grid", "pv"]}), CALIBRATION_2, "/flash/")
+        chip.levels[26] = chip.levels[27] = 0  # no clamp in the third jack: nobody asks for it
+        turn(chip, hal, 10, house)
+        d = house.close_slot()
+        assert [d["channels"][n]["flags"] for n in ("grid", "pv")] == [0, m.CLAMP] and d["flags"] == m.CLAMP
+    finally:
+        os.umount("/flash")

@@ -13,7 +13,10 @@ CALIBRATION = Calibration.nominal([{"gain_nv": 20000000000}, {"gain_nv": 2000100
 
 
 class Chip:
-    """The registers of the datasheet that metering needs. Energy counts are cleared by reading; LastSPIData keeps the last value."""
+    """The registers of the datasheet that metering needs. Energy counts are cleared by reading; LastSPIData keeps the last value.
+
+    Settings are taken in configuration mode alone (CfgRegAccEn 55AA); leaving it fixes their CRC, which CRCErrStatus watches. The
+    interrupt states keep what was so for a moment, until ones are written to them."""
 
     def __init__(self):
         self.power_mw = [0, 0, 0]
@@ -32,6 +35,11 @@ class Chip:
         self.registers = {}
         self.energy = [0] * 6  # uJ: forward A, B, C, reverse A, B, C
         self.unlocked = False
+        self.golden = None
+        self.latched = [0x0200, 0x7700]  # an order, sags and losses: the voltages have just come
+        self.resets += 1
+
+    resets = 0
 
     def run(self, ms):
         for k in range(3):
@@ -56,9 +64,16 @@ class Chip:
             if register == 0x70 and value == 0x789A:
                 self.reset()
             elif register == 0x7F:
+                if self.unlocked and value != 0x55AA:
+                    self.golden = self.settings()
                 self.unlocked = value == 0x55AA
-            elif self.unlocked and not self.wrong:
+            elif register in (0x73, 0x74):
+                self.latched[register - 0x73] &= ~value
+            elif (self.unlocked or register in (0x75, 0x76)) and not self.wrong:
                 self.registers[register] = value
+
+    def settings(self):
+        return sorted([(r, v) for r, v in self.registers.items() if r < 0x70])
 
     def read(self, register):
         if 0x81 <= register <= 0x83 or 0x85 <= register <= 0x87:
@@ -78,10 +93,49 @@ class Chip:
             return self.amps[register - 0xDD]
         if 0xBD <= register <= 0xBF:
             return -894 & 0xFFFF
-        known = {0xF8: self.hertz // 10, 0x71: self.state0, 0x72: self.state1}
+        known = {0xF8: self.hertz // 10, 0x71: self.state0, 0x72: self.state1, 0x73: self.state0 | self.latched[0],
+                 0x74: self.state1 | self.latched[1], 0x79: int(self.golden not in (None, self.settings()))}
         if self.wrong:
             return 0x1234
         return known.get(register, self.registers.get(register, 0))
+
+
+def test_settings_that_rot_are_noticed_by_the_chips_crc_and_by_reading_them():
+    for register in (0x62, 0x3A):  # one of ours, and one that we leave at its default
+        chip = Chip()
+        f = front_end(chip)
+        chip.power_mw = [5000000, 0, 0]
+        chip.run(5000)
+        assert f.poll(5000) and chip.resets == 2  # its own, and ours
+        chip.registers[register] = 0x0101
+        chip.run(5000)
+        assert not f.poll(5000) and chip.resets == 3 and chip.registers.get(register, 0) != 0x0101
+        chip.run(5000)
+        assert f.poll(5000)
+        d = f.close_interval()
+        assert d["flags"] & m.GAP and d["cycles_missing"] == 250
+
+
+def test_settings_are_closed_after_the_start():
+    chip = Chip()
+    front_end(chip)
+    assert not chip.unlocked and chip.golden
+    chip.exchange(bytearray((0, 0x62, 0x12, 0x34)))  # a stray write changes nothing
+    assert chip.registers[0x62] == 30000
+
+
+def test_a_meter_that_was_reset_finds_what_the_chip_counted_meanwhile():
+    chip = Chip()
+    front_end(chip).poll(1000)
+    chip.power_mw = [5000000, 0, 0]
+    chip.run(9000)
+    again = front_end(chip)
+    assert chip.resets == 2 and again.poll(1000)
+    assert again.close_interval()["channels"]["grid1"]["import_mwh"] == 12500
+    other = Calibration.from_dict(CALIBRATION.to_dict())
+    other.currents[0]["gain_na"] += 5000000
+    front_end(chip, other)
+    assert chip.resets == 3 and chip.registers[0x62] == 30005
 
 
 def front_end(chip, calibration=CALIBRATION):
@@ -218,6 +272,23 @@ def test_sags_and_phase_events_are_named():
     chip.state0 = chip.state1 = 0
     f.poll(1000)
     assert f.close_interval()["events"] == []
+    chip.latched = [0, 0x2000]  # a sag between two polls, long over
+    assert f.poll(1000) and f.poll(1000)
+    assert f.close_interval()["events"] == ["sag-b"] and chip.latched == [0, 0]
+
+
+def test_a_plug_that_is_out_and_time_that_was_lost():
+    chip = Chip()
+    f = front_end(chip)
+    chip.power_mw = [3600000, 0, 0]
+    chip.run(10000)
+    f.poll(10000)
+    f.clamps[1].flags |= m.CLAMP
+    d = f.close_interval(20000)
+    assert [d["channels"][n]["flags"] for n, _ in CLAMPS] == [0, m.CLAMP, 0] and d["flags"] == m.CLAMP
+    assert 20000 <= d["channels"]["grid1"]["uncertainty_mwh"] - 10000 // 100 <= 20010  # 20 s at 3.6 kW, and class B of 10 Wh
+    f.poll(1000)
+    assert f.close_interval()["flags"] == 0
 
 
 def test_a_clamp_turned_by_its_calibration():
@@ -236,7 +307,7 @@ def test_a_clamp_turned_by_its_calibration():
 
 def test_gains_out_of_the_registers_range_are_refused():
     for entry, field, value in (("voltages", "gain_nv", 70000000000), ("currents", "gain_na", 70000000000),
-                                ("currents", "phase", [[0, 9500]])):
+                                ("currents", "phase", [[0, 2260]]), ("currents", "skew_ns", -131000)):
         c = Calibration.from_dict(CALIBRATION.to_dict())
         getattr(c, entry)[0][field] = value
         try:

@@ -5,7 +5,8 @@ from array import array
 from prosumer.errors import Reject
 from prosumer.metering import channel as m
 from prosumer.metering.calibration import Calibration
-from prosumer.metering.frontends import Adc1, BurstFrontEnd, I2sFrontEnd, Mcp320x, narrow
+from prosumer.metering.bursts import Adc1, BurstFrontEnd, Mcp320x
+from prosumer.metering.frontends import I2sFrontEnd, narrow
 from prosumer.metering.meter import Meter
 
 RATE = 8000
@@ -124,7 +125,7 @@ def test_bursts_of_an_spi_converter_stand_for_their_window():
         clock.us += 3
         return clock.ticks_us()
 
-    front = BurstFrontEnd(adc.read, 2, 2000, 400, 1000, ticks, clock.ticks_diff)
+    front = BurstFrontEnd(adc.read, 2000, 400, 1000, ticks, clock.ticks_diff)
     c = Calibration.nominal([{"gain_nv": 200000000, "clip": 2047}],
                             [{"gain_na": 50000000, "max_ma": 60000, "skew_ns": 30000, "clip": 2047}], "factory", "indicative")
     mt = Meter((("v", "voltage"), ("grid", "grid")), 2000, c)
@@ -157,7 +158,7 @@ def test_a_torn_burst_is_thrown_away_and_its_time_covered_by_the_next():
         clock.us += 3
         return clock.ticks_us()
 
-    front = BurstFrontEnd(read, 2, 2000, 400, 1000, ticks, clock.ticks_diff)
+    front = BurstFrontEnd(read, 2000, 400, 1000, ticks, clock.ticks_diff)
     buf = bytearray(1600)
     assert front.read_window(buf) == (0, 0) and front.torn == 1
     clock.us += 700000
@@ -216,7 +217,7 @@ def test_the_chips_own_converter_counts_as_indicative():
         clock.us += 3
         return clock.ticks_us()
 
-    front = BurstFrontEnd(adc.read, 2, 2000, 400, 1000, ticks, clock.ticks_diff)
+    front = BurstFrontEnd(adc.read, 2000, 400, 1000, ticks, clock.ticks_diff)
     c = Calibration.nominal([{"gain_nv": 220000000, "clip": 2047}],
                             [{"gain_na": 50000000, "max_ma": 60000, "skew_ns": 45000, "clip": 2047}], "field", "indicative")
     mt = Meter((("v", "voltage"), ("grid", "grid")), 2000, c)

@@ -19,6 +19,7 @@ class Continuous:
     """A stream at 8 kHz in windows of 250 ms; `drop` frames are missing before the next one."""
 
     rate_hz, frames_max, window_ms, channels = 8000, 2000, 250, 2
+    out = 0
 
     def __init__(self):
         self.at = self.lost = self.drop = 0
@@ -86,22 +87,44 @@ def _lost():
 
 def _restart():
     house = House(Continuous(), CHANNELS, CALIBRATION, "/flash/")
-    sampled(house, 0, 44)
-    assert closed(house)["flags"] & FLAG_GAP == 0  # a new meter has lost nothing
+    sampled(house, 1000000, 44)
+    d = closed(house)
+    assert d["flags"] & FLAG_GAP == 0  # a new meter has lost nothing
+    usual = house.uncertainty_mwh(d)
     before = house.registers.durable("grid+")
     again = House(Continuous(), CHANNELS, CALIBRATION, "/flash/")
     assert again.registers.value("grid+") == before > 0
-    sampled(again, 20000, 44)
+    # the last journal was at 1,010,250; samples begin again 250 ms before 1,022,250
+    sampled(again, 1022000, 44)
     d = closed(again)
     assert d["flags"] & FLAG_GAP and not d["flags"] & m.FAULTS
-    sampled(again, 31000, 44)
-    assert closed(again)["flags"] & FLAG_GAP == 0
+    lost = POWER * 11750 / 3600000
+    assert abs(again.uncertainty_mwh(d) - usual - lost) < lost / 50, (again.uncertainty_mwh(d), usual, lost)
+    sampled(again, 1033000, 44)
+    d = closed(again)
+    assert d["flags"] & FLAG_GAP == 0 and abs(again.uncertainty_mwh(d) - usual) < usual / 10
+
+
+def _long_off():
+    """Nobody counted for a day: of that the slot's own length lies in the slot."""
+    sampled(House(Continuous(), CHANNELS, CALIBRATION, "/flash/"), 1000000, 4)
+    again = House(Continuous(), CHANNELS, CALIBRATION, "/flash/")
+    sampled(again, 87400000, 8)
+    d = again.close_slot(300000)
+    wide = POWER * 300000 / 3600000
+    assert wide < again.uncertainty_mwh(d) < wide * 1.02
+    again.open_slot()
+    # a clock that goes back: time is not counted twice, and nothing goes back with it
+    newest = again.registers.value("time")
+    sampled(again, 500000, 4)
+    closed(again)
+    assert again.registers.value("time") == newest > 87400000
 
 
 class Chipped:
     """A board whose chip counts by itself."""
 
-    rate_hz = frames_max = lost = 0
+    rate_hz = frames_max = lost = out = 0
     window_ms, channels = 1000, 0
 
     def __init__(self):
@@ -137,6 +160,10 @@ def test_lost_frames_are_missing_cycles():
 
 def test_a_restart_says_that_it_was_one():
     on_flash(_restart)
+
+
+def test_only_the_slots_share_of_a_long_absence_counts():
+    on_flash(_long_off)
 
 
 def test_a_chip_that_counts_by_itself():

@@ -165,6 +165,39 @@ def test_clipping_and_frequency_are_flagged():
     assert run(meter(noise_mc=550), 50, 0, peak=0)[1]["flags"] == m.CLAMP
 
 
+def test_an_input_at_the_rail_is_a_clamp_that_is_out():
+    """A pull-up holds an open input near the end of the scale, with the converter's noise on it; half-wave currents stay well below."""
+    for middle, swing, flag in ((0, 40, 0), (2020, 40, m.CLAMP), (-2040, 3, m.CLAMP), (1060, 3, m.CLAMP), (900, 3, 0)):
+        mt = meter(clip=2047, noise_mc=500)
+        out = array("h", bytearray(buffer(0, 3200, 50, 0, peak=0)))
+        seed = 7
+        for k in range(3200):
+            seed = (seed * 1103515245 + 12345) & 0x7FFFFFFF
+            out[2 * k + 1] = min(2047, middle + (seed >> 16) % swing - swing // 2)
+        mt.window(bytearray(bytes(out)), 3200)
+        assert mt.close_interval()["channels"]["grid"]["flags"] & m.CLAMP == flag, middle
+    half = array("h", bytearray(buffer(0, 3200, 50, 0, peak=2000)))
+    for k in range(3200):
+        half[2 * k + 1] = max(0, half[2 * k + 1])
+    mt = meter(clip=2047, noise_mc=500)
+    mt.window(bytearray(bytes(half)), 3200)
+    assert mt.close_interval()["flags"] == 0
+
+
+def test_an_interval_without_a_single_cycle_is_a_gap():
+    assert meter().close_interval()["flags"] == m.GAP
+
+
+def test_time_that_nobody_counted_widens_the_uncertainty():
+    a, b = meter(), meter()
+    for mt in (a, b):
+        for k in range(5):
+            mt.window(buffer(k * 1600, 1600, 50, 0), 1600)
+    plain, after = a.close_interval()["channels"]["grid"], b.close_interval(7000)["channels"]["grid"]
+    assert after["import_mwh"] == plain["import_mwh"]
+    near(after["uncertainty_mwh"] - plain["uncertainty_mwh"], VOLTS * AMPS * 7 / 3.6, 1000)
+
+
 def test_reversed_pv_clamp():
     mt = Meter((("v", "voltage"), ("pv", "pv")), RATE, calibration(no_load_mw=3000), group_cycles=10)
     mt.window(buffer(0, 3200, 50, math.pi), 3200)

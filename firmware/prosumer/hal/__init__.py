@@ -3,6 +3,7 @@
     rate_hz, channels     of the samples; window_ms: how often read_window is due; frames_max: what one call can return
     read_window(buf)      int16 frames into `buf` → (frames, covers_ms); covers_ms 0: a continuous stream. (0, 0): not yet
     lost                  frames lost before what was just read: for Meter.lost, before its window
+    out                   a bit for each clamp whose plug is out, from the lowest; 0 where no switch tells
     meter(channels, calibration)   only where a chip meters: it stands in Meter's place, and a window is the time it counted
     now_ms()              Unix ms, never going back; its first call waits until the time is known
     entropy(n)            n bytes from the chip's generator, or Halt

@@ -1,6 +1,6 @@
 """Hardware layer of ESP32 boards: wireless network, time, watchdog. See hal/__init__.py for the contract.
 
-esp32_i2s and esp32_chip add the front ends.
+esp32_i2s, esp32_burst and esp32_chip add the front ends.
 
 The first call of now_ms() brings up network and time and starts sampling, for as long as that takes: a meter whose house
 waits for its router after a power cut must not give up. What it waits for is on the console.
@@ -27,11 +27,14 @@ _FROM_1970_MS = 946684800000  # to 2000, where these ports' clocks begin
 
 
 class Esp32:
-    """All but the front end, which `_begin()` starts once the time is known."""
+    """All but the front end, which `_begin()` starts once the time is known.
+
+    plugs: pins at the switches of the clamps' jacks, in the clamps' order; a switch ties its pin to ground when the plug is out."""
 
     lost = 0
 
-    def __init__(self):
+    def __init__(self, plugs=()):
+        self._plugs = [machine.Pin(n, machine.Pin.IN, machine.Pin.PULL_UP) for n in plugs]
         # with its radio off the chip's random generator is a pseudo one
         self._wlan = network.WLAN(network.STA_IF)
         self._wlan.active(True)
@@ -75,6 +78,10 @@ class Esp32:
                 self._hear()
             if now >= deadline_ms:
                 return False
+
+    @property
+    def out(self):
+        return sum([1 << k for k, pin in enumerate(self._plugs) if not pin.value()])
 
     def network_up(self):
         return self._wlan.isconnected()

@@ -1,23 +1,13 @@
 """ESP32 boards with an ATM90E32AS on SPI: the chip samples and integrates, each window its energy counts are taken over."""
 import time
 
-import machine
 from micropython import const
 
 from prosumer.hal.esp32 import Esp32
+from prosumer.hal.esp32_spi import Bus
 from prosumer.metering.atm90e32 import Atm90e32
 
 _HZ = const(500000)  # the chip's limit is 1.2 MHz
-
-
-class Bus:
-    def __init__(self, spi, select):
-        self._spi, self._select = spi, select
-
-    def exchange(self, buf):
-        self._select.value(0)
-        self._spi.write_readinto(buf, buf)
-        self._select.value(1)
 
 
 class ChipHal(Esp32):
@@ -26,8 +16,8 @@ class ChipHal(Esp32):
     rate_hz = frames_max = channels = 0
     window_ms = 2000
 
-    def __init__(self, sck, mosi, miso, select, wiring):
-        super().__init__()
+    def __init__(self, sck, mosi, miso, select, wiring, plugs=()):
+        super().__init__(plugs)
         self._pins = sck, mosi, miso, select
         self._wiring = wiring
 
@@ -35,11 +25,8 @@ class ChipHal(Esp32):
         pass  # the chip counts already
 
     def meter(self, channels, calibration):
-        sck, mosi, miso, select = self._pins
-        spi = machine.SPI(1, baudrate=_HZ, polarity=1, phase=1, sck=machine.Pin(sck), mosi=machine.Pin(mosi), miso=machine.Pin(miso))
-        bus = Bus(spi, machine.Pin(select, machine.Pin.OUT, value=1))
         self._window_ms = time.ticks_ms()
-        return Atm90e32(bus, [c[:2] for c in channels if c[1] != "voltage"], self._wiring, calibration, time.sleep_ms)
+        return Atm90e32(Bus(_HZ, *self._pins), [c[:2] for c in channels if c[1] != "voltage"], self._wiring, calibration, time.sleep_ms)
 
     def read_window(self, buf):
         now = time.ticks_ms()

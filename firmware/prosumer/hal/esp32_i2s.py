@@ -12,12 +12,12 @@ _DRAIN_MS = const(100)
 
 
 class I2sHal(Esp32):
-    """`sck`, `ws`, `sd`: pins of an I2S converter, left channel voltage, right channel current."""
+    """`sck`, `ws`, `sd`: pins of an I2S converter, left channel voltage, right channel current; plugs: see Esp32."""
 
     channels = 2
 
-    def __init__(self, sck, ws, sd, rate_hz=8000, window_ms=250, ring_ms=8000):
-        super().__init__()
+    def __init__(self, sck, ws, sd, rate_hz=8000, window_ms=250, ring_ms=8000, plugs=()):
+        super().__init__(plugs)
         self._pins = sck, ws, sd
         self.rate_hz, self.window_ms = rate_hz, window_ms
         self.frames_max = rate_hz * window_ms // 500 // CHUNK * CHUNK  # twice a window: to catch up after long computing

@@ -20,7 +20,7 @@ _PLANT = ">IIBIIB"
 class Hal:
     """Answers of the bus carry the front end's shape: `rate_hz`, `frames_max`, `window_ms`, `channels`."""
 
-    lost = 0
+    lost = out = 0
 
     def __init__(self):
         self._bus = machine.bus

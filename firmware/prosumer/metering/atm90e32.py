@@ -2,7 +2,10 @@
 
 SPI: 32 clocks, mode 3: bit 15 of the first word says read, its low bits the register; the second word is the data. The
 energy registers are cleared when they are read, so a garbled transfer would lose energy: each value is taken from
-LastSPIData, which the chip keeps until the next access, until two of its readings agree. Units (datasheet, chapters 5.2, 6):
+LastSPIData, which the chip keeps until the next access, until two of its readings agree. The settings are covered twice: the chip
+checks their CRC all the time (CRCErrStatus), and each is read back. It has no number of its own: another chip is known by settings
+that do not stay. Registers as in Microchip's own driver (metering_demo_atm90exx, atm90e32_regs.h); where it and the datasheet of the
+ATM90E36A differ, the former holds (Phi has 8 bits here, 10 there). Units (datasheet, chapters 5.2, 6):
     energy   0.01 CF pulses; with PL constant 450,000,000,000 / 3200 one count is 3.125 mWh, a register 204 Wh: 17 s of 3 × 63 A
     power    32 bits signed, 0.32 mW (P, Q, S)        U  10 mV        I  1 mA        f  10 mHz        power factor  1/1000
 
@@ -17,8 +20,9 @@ from prosumer.metering.channel import CLIPPED, FREQUENCY, GAP, MISSING, NO_VOLTA
 _METER_EN = const(0x00)
 _SOFT_RESET = const(0x70)
 _EMM_STATE0 = const(0x71)
-_EMM_STATE1 = const(0x72)
+_LATCHED = const(2)  # further on: what was so at any time since it was cleared by writing ones
 _LAST_SPI_DATA = const(0x78)
+_CRC_ERROR = const(0x79)
 _ACCESS = const(0x7F)
 _FORWARD = const(0x81)  # active energy of phase A; B and C follow
 _REVERSE = const(0x85)
@@ -42,7 +46,7 @@ _MWH_1000 = const(3125)  # a count of energy, in thousandths of mWh
 
 # register, value: mode, pulse constant 3200/kWh, starting thresholds, sag and frequency limits; the chip's own defaults elsewhere
 _SETUP = ((0x05, 0x143F), (0x31, 0x0861), (0x32, 0xC468), (0x07, 0xD654), (0x0D, 6500), (0x0C, 4500),
-          (0x35, 0x1D4C), (0x36, 0x1D4C), (0x37, 0x1D4C), (0x38, 0x02EE), (0x39, 0x02EE))
+          (0x35, 0x1D4C), (0x36, 0x1D4C), (0x37, 0x1D4C), (0x38, 0x02EE), (0x39, 0x02EE), (0x75, 0xFF00), (0x76, 0xFF00))
 
 
 class Phase:
@@ -53,6 +57,7 @@ class Phase:
         self.turned = turned  # the clamp sits backwards: what the chip calls reverse is forward
         self.counts = [0, 0]
         self.kept = [0, 0]  # thousandths of mWh
+        self.flags = 0
         self.power_mw = self.reactive_mvar = self.apparent_mva = self.voltage_mv = self.current_ma = self.factor_milli = self.most = 0
 
     def so_far(self):
@@ -64,13 +69,14 @@ def gains(calibration, index):
     """The chip's registers (ugain, igain, phi) of a phase.
 
     For this chip gain_nv and gain_na are millionths of its gain registers (32768 is 1), so that the wizard's ratios hold. Phi: bit 15
-    delays the voltage instead of the current; bits 9-0 count cycles of 2.048 MHz. It has no table: the phase at a tenth of the current."""
+    delays the voltage instead of the current; bits 7-0 count cycles of 2.048 MHz, 2.2 degrees at most. It has no table: the phase at
+    a tenth of the current."""
     current = calibration.currents[index]
     cycles = calibration.phase_mdeg(index, current["max_ma"] // 10) * 2048 // 18000 + current["skew_ns"] * 2048 // 1000000
     voltage = calibration.voltages[index % len(calibration.voltages)]
     out = ((voltage["gain_nv"] + 500000) // 1000000, (abs(current["gain_na"]) + 500000) // 1000000,
            abs(cycles) | (0x8000 if cycles < 0 else 0))
-    if out[0] > 0xFFFF or out[1] > 0xFFFF or abs(cycles) > 1023:
+    if out[0] > 0xFFFF or out[1] > 0xFFFF or abs(cycles) > 255:
         raise Reject("calibration-range")
     return out
 
@@ -95,7 +101,8 @@ class Atm90e32:
                 setup += [(r, min(0xFFFF, mv * 141421 * 16384 // (1000000 * ugain))) for r, mv in ((0x08, _SAG_MV), (0x09, _LOSS_MV))]
         self._setup = setup
         self.errors = 0  # transfers that were read again
-        self._start()
+        if not self._intact():  # else it went on counting while we were reset: nothing of that is lost
+            self._start()
         self._begin()
 
     def _begin(self):
@@ -104,7 +111,7 @@ class Atm90e32:
         self.flags = 0 if self.calibration.state != "nominal" else UNCALIBRATED
         for c in self.clamps:
             c.counts = [0, 0]
-            c.most = 0
+            c.most = c.flags = 0
 
     # -- bus --------------------------------------------------------------------------------------------
 
@@ -113,9 +120,6 @@ class Atm90e32:
         b[0], b[1], b[2], b[3] = first >> 8, first & 255, value >> 8, value & 255
         self.bus.exchange(b)
         return b[2] << 8 | b[3]
-
-    def _write(self, register, value):
-        self._access(register, value)
 
     def _read(self, register):
         """A register, confirmed by LastSPIData; Reject when the bus does not give the same value twice in eight tries."""
@@ -129,22 +133,32 @@ class Atm90e32:
         raise Reject("meter-chip-silent")
 
     def _start(self):
-        self._write(_SOFT_RESET, 0x789A)
+        self._access(_SOFT_RESET, 0x789A)
         self._sleep_ms(100)
-        self._write(_ACCESS, 0x55AA)
+        self._access(_ACCESS, 0x55AA)
         for register, value in self._setup:
-            self._write(register, value)
-        self._write(_METER_EN, 1)
+            self._access(register, value)
+        self._access(_METER_EN, 1)
+        self._access(_ACCESS, 0xA5A5)  # from here on nothing is taken for a setting, and the chip guards their CRC
+        self._sleep_ms(200)
+        for k in (0, 1):
+            self._access(_EMM_STATE0 + _LATCHED + k, 0xFFFF)  # what the start looked like
         if not self._intact():
             answers = {self._access(0x8000 | register, 0) for register, _ in self._setup}
             raise Reject("meter-chip-silent" if answers <= {0, 0xFFFF} else "meter-chip-wrong")
 
     def _intact(self):
         """Whether every setting is still there: a chip that was reset by a brown-out has lost them."""
-        for register, value in self._setup + [(_METER_EN, 1)]:
+        for register, value in self._setup + [(_METER_EN, 1), (_CRC_ERROR, 0)]:
             if self._read(register) != value:
                 return False
         return True
+
+    def _state(self, k):
+        """EMMState0 or 1, with what has been so since the last time."""
+        then = self._read(_EMM_STATE0 + _LATCHED + k)
+        self._access(_EMM_STATE0 + _LATCHED + k, then)
+        return then | self._read(_EMM_STATE0 + k)
 
     # -- readings ---------------------------------------------------------------------------------------
 
@@ -156,7 +170,7 @@ class Atm90e32:
             if not self._intact():
                 self._start()
                 raise Reject("meter-chip-restarted")
-            state0, state1 = self._read(_EMM_STATE0), self._read(_EMM_STATE1)
+            state0, state1 = self._state(0), self._state(1)
             self.frequency_mhz = self._read(_FREQ) * 10
             for k in range(len(self.clamps)):
                 c = self.clamps[k]
@@ -219,25 +233,27 @@ class Atm90e32:
     def voltage_mv(self):
         return self.clamps[0].voltage_mv
 
-    def close_interval(self):
+    def close_interval(self, lost_ms=0):
         """As Meter.close_interval, with the `events` of the interval; powers are those of the last poll, energies of all of it."""
         channels = {}
         hz = self.frequency_mhz or 50000
         if self._lost_ms * 100 > self._lost_ms + self._ms:
             self.flags |= GAP
         ppm = CLASS_PPM[CLASSES.index(self.calibration.accuracy)]
+        flags = self.flags
         for c in self.clamps:
             energy = c.so_far()
             c.kept = [(c.counts[s] * _MWH_1000 + c.kept[s]) % 1000 for s in (0, 1)]
-            u = (energy[0] + energy[1]) * ppm // 1000000 + self._lost_ms * c.most // 3600000 + 4
+            u = (energy[0] + energy[1]) * ppm // 1000000 + (lost_ms + self._lost_ms) * c.most // 3600000 + 4
             channels[c.name] = {
                 "role": c.role, "import_mwh": energy[0], "export_mwh": energy[1], "uncertainty_mwh": u, "current_ma": c.current_ma,
                 "active_power_mw": c.power_mw, "reactive_power_mvar": c.reactive_mvar, "apparent_power_mva": c.apparent_mva,
-                "power_factor_milli": c.factor_milli, "flags": self.flags}
+                "power_factor_milli": c.factor_milli, "flags": self.flags | c.flags}
+            flags |= c.flags
         volts = [c.voltage_mv for c in self.clamps]
         out = {"frequency_mhz": self.frequency_mhz, "voltage_mv": volts[0], "voltages_mv": volts, "covered_ms": self._ms,
                "cycles_processed": self._ms * hz // 1000000, "cycles_estimated": 0, "cycles_missing": self._lost_ms * hz // 1000000,
-               "flags": self.flags, "calibration": self.calibration.hash(), "accuracy": CLASSES.index(self.calibration.accuracy),
+               "flags": flags, "calibration": self.calibration.hash(), "accuracy": CLASSES.index(self.calibration.accuracy),
                "events": self.events, "channels": channels}
         self._begin()
         return out

@@ -14,7 +14,7 @@ NO_VOLTAGE = 4  # no voltage to refer to: no power is known
 UNCALIBRATED = 8  # the board's nominal numbers only
 REVERSED = 16  # the clamp reads backwards, or the house would feed itself
 FREQUENCY = 32  # outside 45-65 Hz
-CLAMP = 64  # no signal of a clamp at all: stuck, or pulled out
+CLAMP = 64  # no clamp: its input is at rest, at the rail, or its plug is out
 GAP = 128  # more than one cycle in a hundred is missing
 FAULTS = CLIPPED | NO_VOLTAGE | REVERSED | FREQUENCY | CLAMP | GAP  # settlement's rule for missing readings holds
 

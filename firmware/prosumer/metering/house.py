@@ -5,15 +5,17 @@ One metering interval a journal period; the sums of a slot are kept per role bes
 from micropython import const
 
 from prosumer.metering.calibration import CLASSES
+from prosumer.metering.channel import CLAMP
 from prosumer.metering.meter import Meter
 from prosumer.metering.registers import EnergyRegisters
 from prosumer.records import FLAG_GAP
 
 _JOURNAL_MS = const(10000)
+_TIME = "time"  # a register too: Unix ms of the newest journal, by which a restart knows for how long nobody counted
 
 
 class House:
-    """`hal`: rate_hz, frames_max, window_ms, read_window(buf), lost; `channels`: ((name, role[, phase]), …) voltages first.
+    """`hal`: rate_hz, frames_max, window_ms, read_window(buf), lost, out; `channels`: ((name, role[, phase]), …) voltages first.
 
     A board whose chip counts by itself has hal.meter(channels, calibration) too: what that returns is asked instead of a Meter."""
 
@@ -25,9 +27,10 @@ class House:
         names = []
         for name, role in self.roles:
             names += [name + "+", name + "-"]
-        self.registers = EnergyRegisters(folder + "registers", names)
+        self.registers = EnergyRegisters(folder + "registers", names + [_TIME])
         # counted before: what came after the last journal is lost, and said to be
         self._gap = FLAG_GAP if self.registers.sequence > 2 else 0
+        self._lost_ms = 0
         self.calibration = calibration
         self._journal_ms = 0
         self.power_mw = {}  # role → newest mean power, signed as in meter
@@ -44,16 +47,25 @@ class House:
     def sample(self, now_ms):
         """One buffer; true when a journal period ended with it and the registers are on flash."""
         frames, covers_ms = self.hal.read_window(self.buffer)
+        if self.hal.lost:
+            self.meter.lost(self.hal.lost)
         if frames:
-            if self.hal.lost:
-                self.meter.lost(self.hal.lost)
             self.meter.window(self.buffer, frames, covers_ms)
+        out = self.hal.out
+        for c in self.meter.clamps:
+            if out & 1:
+                c.flags |= CLAMP
+            out >>= 1
         if 0 <= now_ms + self.hal.window_ms - self._journal_ms <= _JOURNAL_MS:  # the next one comes early enough
             return False
         self._journal_ms = now_ms
         for i, (name, role) in enumerate(self.roles):
             self.power_mw[role] = self.meter.power_mw(role)
             self._count(i, *self.meter.clamps[i].so_far())
+        then = self.registers.value(_TIME)
+        if self._gap and then and not self._lost_ms:  # the first time after a restart
+            self._lost_ms = max(1, now_ms - self.hal.window_ms - then)
+        self.registers.add(_TIME, max(0, now_ms - then))
         self.registers.journal()
         return True
 
@@ -65,11 +77,13 @@ class House:
         self.registers.add(name + "-", more[1])
         self.energy_mwh[role] = self.energy_mwh.get(role, 0) + more[0] - more[1]
 
-    def close_slot(self):
-        """The slot's interval as meter.close_interval gives it; all of it is in the registers and on flash."""
-        interval = self.meter.close_interval()
+    def close_slot(self, slot_ms=3600000):
+        """The slot's interval as meter.close_interval gives it; all of it is in the registers and on flash.
+
+        Time in which nobody counted, at most the slot's, widens its uncertainty."""
+        interval = self.meter.close_interval(min(self._lost_ms, slot_ms))
         interval["flags"] |= self._gap
-        self._gap = 0
+        self._gap = self._lost_ms = 0
         for i, (name, role) in enumerate(self.roles):
             c = interval["channels"][name]
             self._count(i, c["import_mwh"], c["export_mwh"])

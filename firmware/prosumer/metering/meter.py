@@ -301,8 +301,9 @@ class Meter:
         gain = entry["gain_na"]
         total, square = c.moments(w1, w0, length)
         dc = v_total * total // length
-        if entry["noise_mc"] and square <= 0:
-            c.flags |= CLAMP  # a converter that is alive is never this quiet
+        # a converter that is alive is never as quiet; an open input is pulled to the rail, far from any clamp's middle
+        if entry["noise_mc"] and square <= 0 or 2 * abs(total) > entry["clip"] * length:
+            c.flags |= CLAMP
         square = max(0, square - entry["noise_mc"] * entry["noise_mc"] * length // 1000000) * gain * gain
         c.squares += square
         c.level = isqrt(square // length) // 1000000
@@ -348,8 +349,10 @@ class Meter:
     def voltage_mv(self):
         return self._volts[0].level
 
-    def close_interval(self):
+    def close_interval(self, lost_ms=0):
         """The interval that ends here, as a dict; whole mWh, what is below a mWh is carried into the next.
+
+        lost_ms: time before it in which nobody counted: it widens the uncertainty as lost frames do.
 
         cycles_processed were measured, cycles_estimated lay between windows, cycles_missing were neither (and their energy
         is not estimated). flags: those of the voltage and of all clamps together."""
@@ -358,7 +361,7 @@ class Meter:
         mhz = nearest(self._cycles_all * rate * _UNIT, self._period_all)
         hz = mhz or self._nominal * 1000
         lost = (2 * self._lost * hz + rate) // (2 * rate)
-        if lost * 100 > lost + self._cycles_all + self._estimated:
+        if not n or lost * 100 > lost + self._cycles_all + self._estimated:
             self.flags |= GAP
         # frames that are not yet half a cycle stay for the next interval
         self._rest += self._lost
@@ -372,8 +375,8 @@ class Meter:
         channels = {}
         flags = self.flags
         for c in self.clamps:
-            channels[c.name] = r = c.reading(n, volts[c.phase], span, per, self._ms, self._lost * 1000000 // rate, self.calibration,
-                                             self.flags)
+            channels[c.name] = r = c.reading(n, volts[c.phase], span, per, self._ms, lost_ms + self._lost * 1000000 // rate,
+                                             self.calibration, self.flags)
             flags |= r["flags"]
         for c in self._volts:
             c.reset()
