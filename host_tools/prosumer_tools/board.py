@@ -50,11 +50,8 @@ def file_system_partition(table, flash_bytes):
     """(offset, size) of the file system by a partition table (bytes as at TABLE_AT) on a flash of that size."""
     end = 0
     apps = 0
-    for at in range(0, len(table) - _ENTRY.size + 1, _ENTRY.size):
-        magic, kind, _, offset, size, label, _ = _ENTRY.unpack_from(table, at)
-        if magic != _ENTRY_MAGIC:
-            break
-        if label.rstrip(b"\0") in (b"vfs", b"ffat"):
+    for kind, offset, size, label in _entries(table):
+        if label in (b"vfs", b"ffat"):
             if offset + size > flash_bytes:
                 raise BoardError(f"the file system ends at {offset + size:#x}, beyond this chip's {flash_bytes >> 20} MiB of flash")
             return offset, size
@@ -65,6 +62,19 @@ def file_system_partition(table, flash_bytes):
     if end >= flash_bytes:
         raise BoardError(f"the flash of {flash_bytes >> 20} MiB has no room for a file system behind the application's end at {end:#x}")
     return end, flash_bytes - end
+
+
+def rom_partition(table):
+    """(offset, size) of the partition whose bytecode runs in place, or None: most builds of MicroPython have none."""
+    return next(((offset, size) for _, offset, size, label in _entries(table) if label == b"romfs"), None)
+
+
+def _entries(table):
+    for at in range(0, len(table) - _ENTRY.size + 1, _ENTRY.size):
+        magic, kind, _, offset, size, label, _ = _ENTRY.unpack_from(table, at)
+        if magic != _ENTRY_MAGIC:
+            return
+        yield kind, offset, size, label.rstrip(b"\0")
 
 
 def grown(data, size):

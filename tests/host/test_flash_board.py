@@ -10,6 +10,7 @@ import pytest
 from emulator_kit import Street, build, run
 from esp32_mock_bootloader import server
 from prosumer_tools import board, cli, image
+from prosumer_tools.commands.flash import files_of
 
 MIB = 1 << 20
 HELLO = b"import os\nprint('flashed', os.statvfs('/')[2], 'blocks')\n"
@@ -55,7 +56,7 @@ def flash(*arguments):
 def test_a_bare_chip_gets_both_and_the_file_system_boots(chip, tmp_path, capsys):
     url, memory = chip
     (tmp_path / "mp.bin").write_bytes(micropython())
-    small = build(tmp_path, HELLO)
+    small = build(tmp_path, HELLO, rom=False)
     assert flash("--port", url, "--micropython", tmp_path / "mp.bin", "--image", small.path) == 0
     assert "file system at 0x200000, 2048 KiB, written and verified, MicroPython too" in capsys.readouterr().out
     assert memory.read(0, 0x20000) == micropython()
@@ -87,6 +88,30 @@ def test_the_firmware_itself_is_built_for_the_chip_and_only_the_file_system_is_r
     assert flash("--port", url) == 2
     assert "--replace does away with it" in capsys.readouterr().err
     assert flash("--port", url, "--replace") == 0
+
+
+def test_where_the_chip_has_a_rom_partition_the_bytecode_goes_there(chip, tmp_path, capsys):
+    url, memory = chip
+    romfs = (1, 0x1E0000, 0x20000, b"romfs")
+    (tmp_path / "mp.bin").write_bytes(micropython(table((0, 0x10000, 0x1D0000, b"factory"), romfs)))
+    assert flash("--port", url, "--micropython", tmp_path / "mp.bin") == 0
+    assert "file system at 0x200000, 2048 KiB, ROMFS at 0x1e0000, 128 KiB, written and verified" in capsys.readouterr().out
+    code = image.romfs_files(memory.read(0x1E0000, 0x20000))
+    assert code["prosumer/metering/kernel.mpy"][2] & 0x3C == 10 << 2, "xtensawin"
+    assert not [path for path in files_of(memory.read(0x200000, 2 * MIB)) if path.endswith(".mpy")]
+
+
+def test_a_rom_that_this_micropython_has_no_room_for_is_refused(chip, tmp_path, capsys):
+    url, memory = chip
+    blank = bytes(memory.data)
+    built = image.build_image("ESP32_S3_METER", out=tmp_path / "with.img", rom=True)
+    (tmp_path / "stock.bin").write_bytes(micropython())
+    assert flash("--port", url, "--image", built.path, "--micropython", tmp_path / "stock.bin") == 2
+    assert "with.img has its bytecode in with.romfs, and this MicroPython has no romfs partition" in capsys.readouterr().err
+    (tmp_path / "small.bin").write_bytes(micropython(table(APP, (1, 0x1F0000, 0x8000, b"romfs"))))
+    assert flash("--port", url, "--image", built.path, "--micropython", tmp_path / "small.bin") == 2
+    assert "the romfs partition has 32 KiB; the bytecode needs" in capsys.readouterr().err
+    assert bytes(memory.data) == blank
 
 
 def test_a_cell_that_cannot_be_programmed_is_found(chip, capsys, monkeypatch):

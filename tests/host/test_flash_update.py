@@ -34,12 +34,44 @@ def test_what_differs_is_replaced_and_all_else_stays(tmp_path, capsys):
         assert await update(device) == 0
         assert "nothing to do" in capsys.readouterr().out
         street.kill("m")
-        for path, data in flash.files_of(image.build_image().path.read_bytes()).items():
+        built = image.build_image()
+        for path, data in flash.files_of(built.path.read_bytes()).items():
             assert device.flash.read(path) == data
+        assert device.flash.rom.read_bytes().startswith(built.rom.read_bytes())
         for path, data in KEEP.items():
             assert device.flash.read(path) == data
         names = device.flash.names()
         assert "/prosumer/codec.py" not in names and "/seed.key" in names and not [n for n in names if n.endswith("~")]
+
+    on_old_meter(tmp_path, scenario)
+
+
+def test_bytecode_that_differs_is_deployed_into_the_rom_partition(tmp_path, capsys):
+    other = image.build_image(out=tmp_path / "other.img", extra={"main.py": b"import board\nboard.hal()\nprint('runs')\n"})
+    code = image.romfs_files(other.rom.read_bytes())
+    code["prosumer/newer.mpy"] = image.compile_module(b"news = 1\n", "newer.py", "x64")
+    other.rom.write_bytes(image.romfs(code))
+
+    async def scenario(street, device):
+        assert await update(device, "--image", other.path) == 0
+        assert "3 files brought up to date" in capsys.readouterr().out  # main.py, the old module, /rom
+        assert await asyncio.to_thread(flash.mpremote, device.console.path, "exec", "from prosumer.newer import news; print(news)") == "1\n"
+        assert other.rom.read_bytes() in device.flash.rom.read_bytes()
+
+    on_old_meter(tmp_path, scenario)
+
+
+def test_a_rom_half_written_when_the_power_went_is_brought_up_to_date_from_the_repl(tmp_path, capsys):
+    async def scenario(street, device):
+        street.kill("m")
+        with open(device.flash.rom, "r+b") as file:
+            file.write(b"\xff" * 40_000)
+        street.boot("m")
+        assert await update(device) == 0
+        assert "3 files brought up to date" in capsys.readouterr().out
+        street.kill("m")
+        assert device.flash.rom.read_bytes().startswith(image.build_image().rom.read_bytes())
+        assert device.flash.read("/data/registers/0") == KEEP["data/registers/0"]
 
     on_old_meter(tmp_path, scenario)
 
@@ -65,7 +97,7 @@ def test_a_copy_that_arrives_damaged_changes_nothing(tmp_path, capsys, monkeypat
 
 
 def test_new_firmware_that_does_not_run_is_told(tmp_path, capsys):
-    bad = image.build_image(out=tmp_path / "bad.img", extra={"main.py": b"print('HALT: no good')\n"})
+    bad = image.build_image(out=tmp_path / "bad.img", extra={"main.py": b"print('HALT: no good')\n"})  # its ROMFS is beside it
 
     async def scenario(street, device):
         assert await update(device, "--image", bad.path) == 2

@@ -33,11 +33,14 @@ def walk(folder):
             sizes[path[7:]] = entry[3]
 sizes = {}
 walk("/flash")
-sys.path.append("/flash/lib")
-sys.path.append("/flash")
+with open(sys.argv[2], "rb") as file:
+    vfs.mount(vfs.VfsRom(memoryview(file.read())), "/parts")
+in_flash, sizes = sizes, {}
+walk("/parts")
+sys.path[:] = ["/parts/lib", "/parts"]
 from umqtt.simple import MQTTClient
 from prosumer.errors import Reject
-print(json.dumps([sizes, MQTTClient("x", "y").port, Reject("bad-thing").code]))
+print(json.dumps([in_flash, sizes, MQTTClient("x", "y").port, Reject("bad-thing").code]))
 """
 
 
@@ -56,13 +59,27 @@ def small(folder, modules=None, board=b"X = 1\n", **options):
 def test_micropython_mounts_the_image_and_imports_from_it(tmp_path):
     built = image.build_image(out=tmp_path / "i.img", extra=MAIN)
     assert built.path.stat().st_size == image.IMAGE_BYTES
-    done = subprocess.run([MICROPYTHON, "-c", READER, str(built.path)], capture_output=True, text=True, timeout=20)
-    sizes, port, code = json.loads(done.stdout or done.stderr)
-    assert sizes == built.files
+    done = subprocess.run([MICROPYTHON, "-c", READER, str(built.path), str(built.rom)], capture_output=True, text=True, timeout=20)
+    in_flash, in_rom, port, code = json.loads(done.stdout or done.stderr)
+    assert in_flash == built.files and set(in_flash) == {"board.py", "boot.py", "main.py"}
+    assert in_rom == built.rom_files and {"lib/umqtt/simple.mpy", "prosumer/hal/unix.mpy"} <= set(in_rom)
     assert (port, code) == (1883, "bad-thing")
-    assert not [name for name in sizes if "test" in name or name.endswith(".img")]
-    assert {"board.py", "boot.py", "main.py", "lib/umqtt/simple.mpy", "prosumer/hal/unix.mpy"} <= set(sizes)
-    assert not [name for name in sizes if name.startswith("prosumer") and not name.endswith(".mpy")]
+    assert not [name for name in in_rom if "test" in name or not name.endswith(".mpy")]
+
+
+def test_without_a_rom_partition_the_same_bytecode_lies_in_the_file_system(tmp_path):
+    apart = image.build_image(out=tmp_path / "i.img", extra=MAIN)
+    code = image.romfs_files(apart.rom.read_bytes())
+    together = image.build_image(out=tmp_path / "i.img", extra=MAIN, rom=False)
+    assert together.rom is None and not (tmp_path / "i.romfs").exists(), "one of an earlier build would be flashed with it"
+    assert {name: Flash(together.path).read(name) for name in code} == code and len(code) > 30
+    assert together.packages == apart.packages
+
+
+def test_a_rom_that_does_not_fit_its_partition_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(image, "ROM_BYTES", 90_000)
+    with pytest.raises(image.ImageError, match="does not fit its partition of 90000"):
+        image.build_image(out=tmp_path / "i.img", extra=MAIN)
 
 
 def test_sizes_are_counted_per_package(tmp_path):

@@ -17,7 +17,7 @@ from prosumer_tools.emulator.flash import Flash
 
 HEAP = "256K"  # stands for 178 KiB on a 32-bit chip
 MICROPYTHON = Path(sys.executable).parent / "micropython"
-_BOOT = "import sys;sys.path[:]=[%r];from chip import run;run(globals())"
+BOOTSTRAP = Path(__file__).parent / "bootstrap"
 
 
 class DeviceError(Exception):
@@ -37,7 +37,7 @@ class FrontEnd:
 class Device:
     """State is `off`, `busy` (computes or boots), `waiting` or `repl`.
 
-    `folder` keeps flash.bin and console.log; while the device lives, `tty` in it leads to its port and `pid` names its process.
+    `folder` keeps flash.bin, rom.bin and console.log; while the device lives, `tty` in it leads to its port and `pid` names its process.
     """
 
     def __init__(self, name, folder, loop, unique_id, front_end, heap=HEAP, echo=None):
@@ -76,7 +76,9 @@ class Device:
         if self.cut_after:
             environment["CHIP_CUT"] = str(self.cut_after)
             self.cut_after = 0
-        command = [MICROPYTHON, "-X", f"heapsize={self.heap}", "-i", "-c", _BOOT % str(compiled_chip())]
+        if self.flash.rom.is_file():
+            environment["CHIP_ROM"] = str(self.flash.rom.resolve())
+        command = [sys.executable, BOOTSTRAP / "start.py", self.heap, compiled_chip() / "chip.romfs"]
         stdio = self.console.stdio
         self._process = Children.start(command, fd3=device_end.fileno(), env=environment, stdin=stdio, stdout=stdio, stderr=stdio,
                                        cwd=self.folder)
@@ -172,11 +174,10 @@ def _cpu_seconds(pid):
 
 
 def compiled_chip():
-    """The folder that holds chip.mpy, compiled for the host's own port."""
-    source = (Path(__file__).parent / "bootstrap" / "chip.py").read_bytes()
-    code = image.compile_module(source, "chip.py", "x64", optimise=3)
+    """The folder that holds chip.mpy, compiled for the host's own port, and chip.romfs with it inside."""
+    code = image.compile_module((BOOTSTRAP / "chip.py").read_bytes(), "chip.py", "x64", optimise=3)
     folder = image.BUILD / "bootstrap"
-    path = folder / "chip.mpy"
-    if not path.is_file() or path.read_bytes() != code:
-        image.replace(path, code)
+    for path, data in ((folder / "chip.mpy", code), (folder / "chip.romfs", image.romfs({"chip.mpy": code}))):
+        if not path.is_file() or path.read_bytes() != data:
+            image.replace(path, data)
     return folder

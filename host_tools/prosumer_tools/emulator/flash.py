@@ -1,4 +1,4 @@
-"""The flash file of an emulated device: made from the image, kept over power cuts, readable and writable from outside while it is off."""
+"""The flash files of an emulated device: made from the image, kept over power cuts, readable and writable from outside while it is off."""
 import contextlib
 from pathlib import Path
 
@@ -8,12 +8,20 @@ from prosumer_tools import image
 
 
 class Flash:
+    """`path`: the file system that is read and written; `rom`: the ROMFS partition, whose bytecode runs in place (not every build has one)."""
+
     def __init__(self, path):
         self.path = Path(path)
+        self.rom = self.path.with_name("rom.bin")
 
     def program(self, image_path):
-        """Flash the whole image, as a new board is."""
+        """Flash the whole image, as a new board is; its ROMFS lies beside it."""
         image.replace(self.path, Path(image_path).read_bytes())
+        rom = image.rom_beside(image_path)
+        if rom.is_file():
+            image.replace(self.rom, rom.read_bytes().ljust(image.ROM_BYTES, b"\xff"))
+        else:
+            self.rom.unlink(missing_ok=True)
 
     def read(self, name):
         with self._mounted() as fs, fs.open(name, "rb") as file:

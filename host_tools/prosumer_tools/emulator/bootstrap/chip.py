@@ -1,8 +1,9 @@
 """The emulated chip, seen from inside: flash, `machine`, and the boot order. Runs on the Unix port before the image does.
 
-Never part of an image: what it does is done by ROM and C code on a board. It is compiled to bytecode because it shares the
-device's heap. `CHIP_FLASH` names the flash file, `CHIP_ID` is the unique id in hex, `CHIP_RAW` says that a soft reset came from the raw
-REPL (boot.py runs, main.py does not), `CHIP_CUT=N` pulls the power in the middle of the N-th flash operation.
+Never part of an image: what it does is done by ROM and C code on a board. It runs in place from a ROMFS of its own (start.py), so
+that the device's heap holds none of it. `CHIP_FLASH` names the flash file, `CHIP_ROM` that of the ROMFS partition if the build has one,
+`CHIP_ID` is the unique id in hex, `CHIP_RAW` says that a soft reset came from the raw REPL (boot.py runs, main.py does not),
+`CHIP_CUT=N` pulls the power in the middle of the N-th flash operation.
 """
 import gc
 import os
@@ -10,6 +11,7 @@ import sys
 import time
 
 import micropython
+import uctypes
 import vfs
 from micropython import const
 
@@ -72,6 +74,33 @@ class Flash:
                 time.sleep(1)
 
 
+class Rom:
+    """What `import vfs` gives on a build with a memory-mapped ROMFS partition: `rom_ioctl` is what `mpremote romfs` asks and writes by."""
+
+    mount, umount, VfsFat, VfsLfs2, VfsPosix, VfsRom = vfs.mount, vfs.umount, vfs.VfsFat, vfs.VfsLfs2, vfs.VfsPosix, vfs.VfsRom
+
+    def __init__(self, file, memory):
+        self._file = file
+        self._memory = memory
+
+    def rom_ioctl(self, op, segment=0, offset=0, data=None):
+        if op == 1:    # how many segments
+            return 1
+        if op == 2:    # the segment's memory
+            return self._memory
+        if op == 6:    # its block size
+            return _BLOCK
+        if op in (3, 4):
+            self._file.seek(offset)
+            if op == 4:
+                self._file.write(data)
+            else:  # erase `data` bytes
+                for _ in range(data // len(_BLANK)):
+                    self._file.write(_BLANK)
+            return 16  # the least that can be written at once
+        return 0
+
+
 class WDT:
     """The chip's watchdog; the supervisor plays it: it resets a device that stays busy longer than its limit."""
 
@@ -110,18 +139,33 @@ class Machine:
         pass
 
 
-def run(names):
-    """Mount the flash at `/`, run boot.py and main.py in the namespace `names`, and leave the REPL to the port."""
+def run(names, rom):
+    """Mount the flash at `/`, run boot.py and main.py in the namespace `names`, and leave the REPL to the port.
+
+    `rom`: (address, size) of the ROMFS partition, or None. It is mounted at `/rom`, and both it and its `lib` are searched for modules
+    after the flash, as MicroPython does by itself on a board.
+    """
     bus = open(3, "r+b")
     sys.modules["machine"] = Machine(bus, bytes.fromhex(os.getenv("CHIP_ID") or "000000000000"))
     flash = Flash(os.getenv("CHIP_FLASH"), bus, int(os.getenv("CHIP_CUT") or 0))
+    if rom:
+        memory = memoryview(uctypes.bytearray_at(*rom))
+        sys.modules["vfs"] = Rom(open(os.getenv("CHIP_ROM"), "r+b"), memory)
+    vfs.umount("/chip")
     vfs.umount("/")
     vfs.mount(vfs.VfsLfs2(flash), "/")
     os.chdir("/")
     sys.path[:] = ["", "/lib"]
+    if rom:
+        try:
+            vfs.mount(vfs.VfsRom(memory), "/rom")
+            sys.path.extend(("/rom", "/rom/lib"))
+        except OSError:
+            pass  # blank, or half written when the power went: the flash and the REPL are there
     raw = os.getenv("CHIP_RAW")
     del sys.modules["chip"]
-    names.pop("run")
+    for name in ("run", "vfs", "uctypes"):
+        names.pop(name)
     gc.collect()
     try:
         for path in ("boot.py", "main.py"):
@@ -130,13 +174,13 @@ def run(names):
         micropython.kbd_intr(-1)  # from here on Ctrl-C is a byte for the REPL
     except KeyboardInterrupt:  # at the very end of a program, or typed once more than was needed
         micropython.kbd_intr(-1)
-    _drop_sockets()
+    _drop_sockets(6 if rom else 5)  # 3 is the bus, 4 the flash, 5 its ROMFS
     bus.write(b"Q")
 
 
-def _drop_sockets():
+def _drop_sockets(first):
     """What the ended program had open is garbage now; a chip closes its sockets then, the Unix port has no finaliser for them."""
-    for fd in range(5, 64):  # 3 is the bus, 4 the flash
+    for fd in range(first, 64):
         try:
             open(fd, "rb").close()
         except OSError:
