@@ -4,7 +4,7 @@ import importlib
 import sys
 
 # The order is that of `prosumer --help`.
-COMMANDS = ("meter", "clear", "settle", "statement", "simulate", "verify", "demo", "neighbourhood", "image", "flash",
+COMMANDS = ("meter", "clear", "settle", "receipt", "check-receipt", "statement", "simulate", "verify", "demo", "neighbourhood", "image", "flash",
             "provision", "calibrate", "emulate")
 
 
@@ -14,7 +14,7 @@ def parser():
         epilog="The walk of a record: sample → reading → signed reading → order → clearing → settlement → header.")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
-        importlib.import_module(f"prosumer_tools.commands.{name}").add_parser(subparsers)
+        importlib.import_module(f"prosumer_tools.commands.{name.replace('-', '_')}").add_parser(subparsers)
     return top
 
 

@@ -1,0 +1,76 @@
+"""One feeder's chain as the archive follows it: a block goes in only when it continues what is there, byte for byte.
+
+Checked here: link, accumulator, body root, certificate, and by booking it price, volume and state root. The signatures inside a body are
+left to `prosumer archive check`: a quorum of meters checked each before it voted.
+"""
+from . import format, trees
+from .format import Malformed
+
+
+class Refused(ValueError):
+    """This block does not continue the chain; the text says why."""
+
+
+class Step:
+    """A block that fits: what is to be stored for it."""
+
+    def __init__(self, height, header, digest, proposal, certificate, nodes, state, rows):
+        self.height, self.header, self.digest, self.proposal, self.certificate = height, header, digest, proposal, certificate
+        self.nodes, self.state, self.rows = nodes, state, rows
+
+
+class Chain:
+    def __init__(self, genesis, tip=None, peaks=()):
+        """`tip`: (height, header, digest, salt, state leaves) of the last block; `peaks`: of the accumulator over all blocks."""
+        self.genesis = genesis
+        self._load(tip, peaks)
+
+    def _load(self, tip, peaks):
+        self._tip, self._peaks = tip, list(peaks)
+        if tip:
+            height, header, self.tip, salt, leaves = tip
+            self.height, self.slot, self.iteration = height + 1, header.slot, header.iteration
+            self.books = format.books_of(self.genesis, salt, leaves)
+        else:
+            self.height, self.slot, self.iteration, self.tip = 0, -1, 0, self.genesis.hash
+            self.books = format.books_of(self.genesis)
+        self.range = trees.Range(self.height, peaks)
+
+    def add(self, proposal, certificate=b""):
+        """The Step of the next block; Refused or Malformed, and nothing has changed. `certificate` may be empty: a later block has it."""
+        try:
+            return self._add(proposal, certificate)
+        except (Refused, Malformed):
+            self._load(self._tip, self._peaks)
+            raise
+
+    def _add(self, proposal, certificate):
+        g, block = self.genesis, format.block_of(proposal, certificate)
+        h = block.header
+        digest = h.hash(g.feeder_id)
+        if h.previous != self.tip or h.slot <= self.slot or h.iteration <= self.iteration:
+            raise Refused(f"block {h.slot} does not follow block {self.slot}")
+        if h.accumulator != self.range.root():
+            raise Refused(f"block {h.slot}: its accumulator is not that of the headers before it")
+        if certificate:
+            fault = format.certificate_fault(self.books, block.certificate, h, digest)
+            if fault:
+                raise Refused(f"block {h.slot}: {fault}")
+            certificate = format.trimmed(self.books, block.certificate)
+        if h.body_root != format.body_root(block):
+            raise Refused(f"block {h.slot}: its body is not the one that the header names")
+        before, faults = [a.green_mwh for a in self.books.accounts], []
+        outcome = self.books.apply(block, lambda record, text: faults.append(text))
+        if faults:
+            raise Refused(f"block {h.slot}: {faults[0]}")
+        if (h.price_ucr_per_kwh, h.volume_mwh) != (outcome.clearing.price_ucr_per_kwh, outcome.clearing.volume_mwh):
+            raise Refused(f"block {h.slot}: its orders do not clear as the header says")
+        leaves = self.books.leaves()
+        if h.state_root != format.state_root(self.books):
+            raise Refused(f"block {h.slot}: its state is not the one that the header names")
+        minted = {m: a.green_mwh - b for m, (a, b) in enumerate(zip(self.books.accounts, before))}
+        step = Step(self.height, h, digest, proposal, certificate, self.range.append(digest), format.pack_leaves(leaves),
+                    format.rows(block, outcome, minted))
+        self._tip, self._peaks = (self.height, h, digest, block.salt, leaves), list(self.range.peaks)
+        self.height, self.slot, self.iteration, self.tip = self.height + 1, h.slot, h.iteration, digest
+        return step

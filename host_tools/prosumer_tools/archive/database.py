@@ -1,0 +1,201 @@
+"""One database, SQLite (a file) or PostgreSQL (a URL), behind the few statements that both understand.
+
+    sqlite   PATH, sqlite:///PATH or :memory:        postgresql   postgresql://user:password@host/name
+"""
+import os
+import shutil
+import sqlite3
+import subprocess
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+VERSION = "1"
+
+# BLOB is BYTEA in PostgreSQL. Numbers of the ledger fit 64 bits, signed.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS feeders (feeder BLOB PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS genesis (feeder BLOB, number BIGINT, record BLOB NOT NULL, PRIMARY KEY (feeder, number));
+CREATE TABLE IF NOT EXISTS blocks (feeder BLOB, height BIGINT, slot BIGINT NOT NULL, hash BLOB NOT NULL, proposal BLOB NOT NULL,
+    certificate BLOB NOT NULL, state BLOB NOT NULL, PRIMARY KEY (feeder, height), UNIQUE (feeder, slot));
+CREATE TABLE IF NOT EXISTS nodes (feeder BLOB, level BIGINT, place BIGINT, hash BLOB NOT NULL, PRIMARY KEY (feeder, level, place));
+CREATE TABLE IF NOT EXISTS readings (feeder BLOB, member BIGINT, slot BIGINT, height BIGINT NOT NULL, import_mwh BIGINT NOT NULL,
+    export_mwh BIGINT NOT NULL, generation_mwh BIGINT NOT NULL, uncertainty_mwh BIGINT NOT NULL, flags BIGINT NOT NULL,
+    accuracy BIGINT NOT NULL, PRIMARY KEY (feeder, member, slot));
+CREATE TABLE IF NOT EXISTS trades (feeder BLOB, member BIGINT, slot BIGINT, height BIGINT NOT NULL, price_ucr_per_kwh BIGINT NOT NULL,
+    bought_mwh BIGINT NOT NULL, sold_mwh BIGINT NOT NULL, PRIMARY KEY (feeder, member, slot));
+CREATE TABLE IF NOT EXISTS entries (feeder BLOB, height BIGINT, place BIGINT, member BIGINT NOT NULL, slot BIGINT NOT NULL, kind TEXT NOT NULL,
+    trade_ucr BIGINT NOT NULL, loss_ucr BIGINT NOT NULL, fee_ucr BIGINT NOT NULL, imbalance_ucr BIGINT NOT NULL,
+    penalty_ucr BIGINT NOT NULL, PRIMARY KEY (feeder, height, place));
+CREATE TABLE IF NOT EXISTS coins (feeder BLOB, height BIGINT, place BIGINT, member BIGINT NOT NULL, slot BIGINT NOT NULL, kind TEXT NOT NULL,
+    other BIGINT NOT NULL, amount BIGINT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (feeder, height, place));
+CREATE TABLE IF NOT EXISTS waiting (feeder BLOB, hash BLOB, slot BIGINT NOT NULL, previous BLOB NOT NULL, proposal BLOB NOT NULL,
+    certificate BLOB NOT NULL, PRIMARY KEY (feeder, hash));
+CREATE TABLE IF NOT EXISTS votes (feeder BLOB, iteration BIGINT, hash BLOB, member BIGINT, signature BLOB NOT NULL,
+    PRIMARY KEY (feeder, iteration, hash, member));
+CREATE INDEX IF NOT EXISTS readings_slot ON readings (feeder, slot);
+CREATE INDEX IF NOT EXISTS trades_slot ON trades (feeder, slot);
+CREATE INDEX IF NOT EXISTS entries_member ON entries (feeder, member, slot);
+CREATE INDEX IF NOT EXISTS coins_member ON coins (feeder, member, slot);
+"""
+TABLES = ("meta", "feeders", "genesis", "blocks", "nodes", "readings", "trades", "entries", "coins", "waiting", "votes")
+
+
+class DatabaseError(RuntimeError):
+    """It cannot be opened, is no archive, or is broken; one line that says which."""
+
+
+class Database:
+    """`all(sql, …)` → rows as tuples; `do(sql, …)`; `with transaction():` all or nothing. Safe to use from several threads."""
+
+    def __init__(self, url, create=True):
+        self.url = str(url)
+        self.lock = threading.RLock()
+        self.depth = 0
+        self.postgres = self.url.startswith(("postgresql://", "postgres://"))
+        if self.postgres:
+            self._open_postgres()
+        else:
+            self._open_sqlite(create)
+        try:
+            with self.transaction():
+                for statement in SCHEMA.split(";")[:-1]:
+                    self.do(statement.replace("BLOB", "BYTEA") if self.postgres else statement)
+                self.do("INSERT INTO meta VALUES ('version', ?) ON CONFLICT DO NOTHING", VERSION)
+                version = self.one("SELECT value FROM meta WHERE name = 'version'")[0]
+        except self.errors as error:
+            raise self._failed(error) from None
+        if version != VERSION:
+            raise DatabaseError(f"{self.shown()} is an archive of version {version}; this program reads version {VERSION}")
+
+    def _open_sqlite(self, create):
+        path = self.url.removeprefix("sqlite:///").removeprefix("sqlite:")
+        self.path = path
+        self.errors = (sqlite3.Error,)
+        if not create and path != ":memory:" and not Path(path).is_file():
+            raise DatabaseError(f"there is no archive at {path}")
+        try:
+            self.link = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self.link.execute("PRAGMA journal_mode = WAL")
+            self.link.execute("PRAGMA synchronous = FULL")  # a block is acknowledged to the broker only when it is on the disk
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{path}: {error}") from None
+
+    def _open_postgres(self):
+        try:
+            import psycopg
+        except ImportError:
+            raise DatabaseError("PostgreSQL needs the package psycopg: pip install 'psycopg[binary]'") from None
+        self.errors = (psycopg.Error,)
+        try:
+            self.link = psycopg.connect(self.url, autocommit=True, connect_timeout=10)
+        except psycopg.Error as error:
+            raise self._failed(error) from None
+
+    def shown(self):
+        """The URL without a password."""
+        head, at, tail = self.url.rpartition("@")
+        return f"{head.rpartition(':')[0]}@{tail}" if at and head.count(":") > 1 else self.url
+
+    def _failed(self, error):
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return DatabaseError(f"{self.shown()}: {lines[0]}")
+
+    def do(self, sql, *values):
+        with self.lock:
+            return self.link.execute(sql.replace("?", "%s") if self.postgres else sql, values)
+
+    def many(self, sql, rows):
+        with self.lock:
+            if not rows:
+                return
+            if not self.postgres:
+                self.link.executemany(sql, rows)
+            else:
+                with self.link.cursor() as cursor:
+                    cursor.executemany(sql.replace("?", "%s"), rows)
+
+    def all(self, sql, *values):
+        with self.lock:
+            return self.do(sql, *values).fetchall()
+
+    def one(self, sql, *values):
+        with self.lock:
+            return self.do(sql, *values).fetchone()
+
+    @contextmanager
+    def transaction(self):
+        with self.lock:
+            self.depth += 1
+            try:
+                if self.depth == 1:
+                    self.do("BEGIN")
+                yield
+            except BaseException:
+                if self.depth == 1:
+                    self.do("ROLLBACK")
+                raise
+            else:
+                if self.depth == 1:
+                    self.do("COMMIT")
+            finally:
+                self.depth -= 1
+
+    def close(self):
+        with self.lock:
+            self.link.close()
+
+    # -- safekeeping
+
+    def backup(self, out):
+        """A copy of a running archive: an SQLite file, or what pg_restore reads. Written beside and renamed when whole."""
+        out = Path(out)
+        part = out.with_name(out.name + ".part")
+        try:
+            if self.postgres:
+                self._tool("pg_dump", "--format=custom", f"--file={part}", self.url)
+            else:
+                part.unlink(missing_ok=True)
+                copy = sqlite3.connect(part)
+                with self.lock:
+                    self.link.backup(copy, pages=256)
+                copy.close()
+            os.replace(part, out)
+        except (OSError, sqlite3.Error) as error:
+            raise DatabaseError(f"no backup in {out}: {error}") from None
+
+    def integrity(self):
+        """What the database itself finds broken in its file: lines."""
+        try:
+            if self.postgres:
+                return []  # a page that is not as it was written raises when it is read
+            return [row[0] for row in self.all("PRAGMA integrity_check") if row[0] != "ok"]
+        except self.errors as error:
+            return [str(error)]
+
+    @staticmethod
+    def _tool(name, *args):
+        path = shutil.which(name) or next(iter(sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)), None)
+        if not path:
+            raise DatabaseError(f"{name} is missing: apt install postgresql-client")
+        done = subprocess.run([str(path), *args], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise DatabaseError(f"{name}: {(done.stderr.strip().splitlines() or ['failed'])[0]}")
+
+
+def restore(backup, url):
+    """Bring a backup back into an empty place."""
+    url = str(url)
+    if url.startswith(("postgresql://", "postgres://")):
+        Database._tool("pg_restore", "--no-owner", f"--dbname={url}", str(backup))
+        return
+    path = Path(url.removeprefix("sqlite:///").removeprefix("sqlite:"))
+    if path.exists():
+        raise DatabaseError(f"{path} exists; a backup is restored beside it, not over it")
+    part = path.with_name(path.name + ".part")
+    try:
+        shutil.copyfile(backup, part)
+        os.replace(part, path)
+    except OSError as error:
+        raise DatabaseError(f"{backup}: {error.strerror}") from None

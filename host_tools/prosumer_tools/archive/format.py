@@ -1,0 +1,158 @@
+"""All that the archive knows of the ledger's bytes, on top of the decoder and the books of `prosumer verify`. What changes in a record
+or in the state changes here and nowhere else in the archive.
+
+    state leaves  of each member its account, then its open trades (count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each);
+                  the common accounts; sealed commits
+"""
+import struct
+from dataclasses import fields
+
+from prosumer_tools.verify import records
+from prosumer_tools.verify.books import Account, Books
+from prosumer_tools.verify.keys import Key
+from prosumer_tools.verify.records import FINALIZE, Malformed
+
+from . import trees
+
+HEADER_SIZE = records.HEADER_SIZE
+READING, COMMIT, ORDER = 1, 2, 3
+_ACCOUNT = ">qQIIQQQ32s"
+
+
+def genesis_of(data):
+    """The decoded genesis with keys that check signatures; Malformed when its operator did not sign it."""
+    g = records.genesis(data)
+    if not Key(g.operator).signed(records.GENESIS_TAG + g.body, g.signature):
+        raise Malformed("genesis: the operator's signature does not match")
+    g.record = data
+    g.keys = [Key(m[0]) for m in g.members]
+    return g
+
+
+def header_at(proposal):
+    return records.Header.read(records.Reader(proposal[1:1 + HEADER_SIZE], "header"), "header")
+
+
+def block_of(proposal, certificate=b""):
+    """Decoded proposal (and certificate); Malformed."""
+    return records.block(len(proposal).to_bytes(4, "big") + proposal + certificate)
+
+
+def file_of(proposal, certificate):
+    """As a run keeps a block: length, proposal, certificate."""
+    return len(proposal).to_bytes(4, "big") + proposal + certificate
+
+
+def parts_of(data):
+    """(proposal, certificate) of such a file."""
+    size = int.from_bytes(data[:4], "big")
+    if len(data) < 4 or size > len(data) - 4:
+        raise Malformed("length field: says more than the file has")
+    return data[4:4 + size], data[4 + size:]
+
+
+def vote_message(books, certificate):
+    """What each member of a certificate signed, after the blocks that `books` hold."""
+    return b"prosumer/vote/v1\0" + books.genesis.feeder_id + struct.pack(">BI32s", certificate.kind, certificate.iteration, certificate.header_hash)
+
+
+def certificate_fault(books, certificate, header, digest):
+    """Why this certificate does not make the header final; None if it does."""
+    g = books.genesis
+    if (certificate.kind, certificate.iteration, certificate.header_hash) != (FINALIZE, header.iteration, digest):
+        return "the certificate is for another header"
+    message = vote_message(books, certificate)
+    good = [m for m, s in certificate.signatures.items() if m < g.n and g.keys[m].signed(message, s)]
+    if len(good) != len(certificate.signatures) or len(good) < g.quorum:
+        return f"{len(good)} good signatures of {len(certificate.signatures)}, {g.quorum} are needed"
+    return None
+
+
+def trimmed(books, certificate):
+    """Certificate bytes with no more signatures than are needed: receipts carry it."""
+    keep = dict(sorted(certificate.signatures.items())[:books.genesis.quorum])
+    bits = sum(1 << m for m in keep)
+    return struct.pack(">BBI32sQ", 7, certificate.kind, certificate.iteration, certificate.header_hash, bits) + b"".join(keep.values())
+
+
+# -- the state
+
+
+def pack_leaves(leaves):
+    return b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in leaves)
+
+
+def unpack_leaves(data):
+    out, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at:at + 2], "big")
+        out.append(data[at + 2:at + 2 + size])
+        at += 2 + size
+    return out
+
+
+def account_place(member):
+    return 2 * member
+
+
+def trades_place(member):
+    return 2 * member + 1
+
+
+def books_of(genesis, salt=bytes(16), leaves=()):
+    """The books after a block, from the leaves of its state; those of the genesis without any."""
+    books = Books(genesis)
+    books.salt = salt
+    for m in range(len(leaves) // 2 - 1):
+        books.accounts[m] = Account(*struct.unpack(_ACCOUNT, leaves[account_place(m)]))
+        data = leaves[trades_place(m)]
+        for at in range(2, len(data), 16):
+            slot, price, bought, sold = struct.unpack(">IIII", data[at:at + 16])
+            books.positions.setdefault(slot, (price, {}))[1][m] = (bought, sold)
+    if leaves:
+        books.feeder_ucr, books.utility_ucr = struct.unpack(">qq", leaves[-2])
+        r = records.Reader(leaves[-1], "commits")
+        for _ in range(r.unpack(">H")[0]):
+            slot, count = r.unpack(">IB")
+            books.commits[slot] = {r.take(1)[0]: r.take(32) for _ in range(count)}
+    return books
+
+
+def account_of(leaf):
+    """{name: value} of an account's leaf."""
+    values = struct.unpack(_ACCOUNT, leaf)
+    return dict(zip([f.name for f in fields(Account)], values))
+
+
+def state_root(books):
+    return trees.bound(b"\2", len(books.leaves()), _top(trees.salted_leaves(books.salt, b"s", books.leaves())))
+
+
+def body_root(block):
+    leaves = trees.salted_leaves(block.salt, b"b", block.leaves())
+    return trees.bound(b"\2", len(leaves), _top(leaves))
+
+
+def first_leaf(block, part):
+    """Where a part of the body, such as `block.orders`, begins among its leaves."""
+    return block.leaves().index(part[0].bytes())
+
+
+def _top(leaves):
+    nodes = trees.grown(leaves)
+    return trees.fold([nodes[node] for node in trees.full(0, len(leaves))])
+
+
+# -- what a block did, as rows of the tables
+
+
+def rows(block, outcome, minted):
+    """{table: [row without feeder and height, with the place where there is one]}"""
+    price = outcome.clearing.price_ucr_per_kwh
+    return {
+        "readings": [(r.member, r.slot, r.interval_import_mwh, r.interval_export_mwh, r.interval_generation_mwh, r.uncertainty_mwh,
+                      r.flags, r.accuracy) for r in block.readings],
+        "trades": [(m, block.slot + 1, price, bought, sold) for m, (bought, sold) in sorted(outcome.clearing.fills.items()) if bought or sold],
+        "entries": [(e.member, e.slot, e.kind, e.trade_ucr, e.loss_ucr, e.fee_ucr, e.imbalance_ucr, e.penalty_ucr) for e in outcome.entries],
+        "coins": [(m, block.slot, "minted", m, amount, "") for m, amount in sorted(minted.items()) if amount],
+    }

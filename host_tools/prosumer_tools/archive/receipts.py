@@ -1,0 +1,126 @@
+"""Makes receipts from the archive (their bytes: firmware/prosumer/ledger/receipt.py) and proofs over the headers.
+
+The certified header is the newest that is needed; those below it are reached by hash links or, where that is shorter, by the accumulator.
+"""
+import struct
+
+from . import format, trees
+from .chain import Refused
+
+TYPE = 14
+MAX_SIZE = 4096
+BODY, STATE = b"b", b"s"
+
+
+def receipt(archive, feeder, member, slot):
+    """What `member` did in `slot`: its order and trade with the block that cleared it, its reading with the block that settled it."""
+    if not 0 <= member < archive.genesis(feeder).n:
+        raise Refused(f"no member {member} on this feeder")
+    shown, seal = [], bytes(64)  # shown: (height, tree, leaf index)
+    cleared = archive.height_of(feeder, slot - 1)
+    if cleared is not None:
+        shown.append((cleared, STATE, format.trades_place(member)))
+        block = archive.block(feeder, cleared)[0]
+        place = [i for i, o in enumerate(block.orders) if o.member == member]
+        if place:
+            shown.append((cleared, BODY, format.first_leaf(block, block.orders) + place[0]))
+            sealed = archive.block(feeder, archive.height_of(feeder, slot - 2))[0]
+            seal = [c.signature for c in sealed.commits if c.member == member][0]
+    row = archive.db.one("SELECT height FROM readings WHERE feeder = ? AND member = ? AND slot = ?", feeder, member, slot)
+    if row:
+        readings = archive.block(feeder, row[0])[0]
+        place = [i for i, r in enumerate(readings.readings) if (r.member, r.slot) == (member, slot)][0]
+        shown.append((row[0], BODY, format.first_leaf(readings, readings.readings) + place))
+    if not shown:
+        raise Refused(f"nothing is known of slot {slot}: it was void and has no reading of member {member}, or it is not final yet")
+    return build(archive, feeder, member, slot, shown, seal)
+
+
+def entry(archive, feeder, member, slot=None):
+    """A member's own entry of the state after block `slot` (default: the newest certified one)."""
+    if not 0 <= member < archive.genesis(feeder).n:
+        raise Refused(f"no member {member} on this feeder")
+    if slot is None:
+        newest = archive.db.one("SELECT slot FROM blocks WHERE feeder = ? AND certificate <> ? ORDER BY height DESC LIMIT 1", feeder, b"")
+        if not newest:
+            raise Refused("there is no final block yet")
+        slot = newest[0]
+    height = archive.height_of(feeder, slot)
+    if height is None:
+        raise Refused(f"slot {slot} has no block")
+    return build(archive, feeder, member, slot, [(height, STATE, format.account_place(member))])
+
+
+def record(archive, feeder, member, height, index):
+    """Any other record of a body, by its place among the leaves."""
+    return build(archive, feeder, member, archive.block(feeder, height)[0].slot, [(height, BODY, index)])
+
+
+def build(archive, feeder, member, slot, shown, seal=bytes(64)):
+    """The bytes of a receipt that shows these leaves: [(height, tree, index)]."""
+    wanted = sorted({height for height, _, _ in shown}, reverse=True)
+    tops = archive.certified(feeder, wanted[0], 8)
+    if not tops:
+        raise Refused(f"block {archive.block(feeder, wanted[0])[0].slot} has no certificate yet; the next final block brings one")
+    headers, place, top = min([(*_headers(archive, feeder, top, wanted), top) for top in tops], key=lambda made: len(made[0]))
+    out = struct.pack(">BBI", TYPE, member, slot) + archive.block(feeder, top)[1] + bytes([len(place)]) + headers
+    out += bytes([len(shown)])
+    for height, tree, index in shown:
+        block, _, leaves = archive.block(feeder, height)
+        records = block.leaves() if tree == BODY else leaves
+        path = trees.path(trees.salted_leaves(block.salt, tree, records), index)
+        out += struct.pack(">BcHH", place[height], tree, index, len(records)) + trees.leaf_salt(block.salt, tree, index)
+        out += struct.pack(">H", len(records[index])) + records[index] + bytes([len(path)]) + b"".join(path)
+    if len(out + seal) > MAX_SIZE:  # the reading came days late and its block has no certificate of its own
+        raise Refused(f"the receipt would have {len(out + seal):,} bytes; show the order and the reading in two")
+    return out + seal
+
+
+def _headers(archive, feeder, top, wanted):
+    """(bytes of the headers, {height: place among them})"""
+    out, place, at = _header(archive, feeder, top), {top: 0}, top
+    for height in wanted:
+        if height == at:
+            continue
+        ranges = trees.path_ranges(at, height)
+        if (at - height) * 147 <= 147 + 9 + 32 * len(ranges):
+            for h in range(at - 1, height - 1, -1):
+                place[h] = len(place)
+                out += b"\0" + _header(archive, feeder, h)
+        else:
+            path = trees.tops(ranges, lambda nodes: archive.nodes(feeder, nodes))
+            place[height] = len(place)
+            out += struct.pack(">BIIB", 1, at, height, len(path)) + b"".join(path) + _header(archive, feeder, height)
+        at = height
+    return out, place
+
+
+def _header(archive, feeder, height):
+    return archive.proposal(feeder, height)[1:1 + format.HEADER_SIZE]
+
+
+# -- proofs over the headers alone
+
+
+def inclusion(archive, feeder, height, count):
+    """Siblings, 32 B each, of header `height` in the accumulator over `count` headers."""
+    return trees.tops(trees.path_ranges(count, height), lambda nodes: archive.nodes(feeder, nodes))
+
+
+def consistency(archive, feeder, old, new):
+    """That the first `old` of `new` headers are the same ones."""
+    if not 0 < old <= new <= archive.chain(feeder).height:
+        raise Refused(f"a consistency proof is from 1 to {archive.chain(feeder).height} headers")
+    return trees.tops(trees.consistency_ranges(old, new), lambda nodes: archive.nodes(feeder, nodes))
+
+
+def catch_up(archive, feeder, old):
+    """For whoever holds the accumulator of `old` headers: the newest certified header and the proof that it continues them.
+
+    → {"old", "new", "header", "certificate", "proof"}: `new` headers are covered by the header's accumulator."""
+    row = archive.db.one("SELECT height FROM blocks WHERE feeder = ? AND certificate <> ? ORDER BY height DESC LIMIT 1", feeder, b"")
+    if not row or row[0] < old:
+        raise Refused(f"there is no final block above {old} headers")
+    proof = consistency(archive, feeder, old, row[0]) if old else []
+    return {"old": old, "new": row[0], "header": _header(archive, feeder, row[0]), "certificate": archive.block(feeder, row[0])[1],
+            "proof": b"".join(proof)}

@@ -1,0 +1,206 @@
+"""Many feeders in one database: takes what comes in any order, stores what is final, and keeps what waits for a gap to close.
+
+    archive = Archive(Database("street.db"));  archive.enrol(genesis_bytes)
+    archive.take(feeder, proposal, certificate)      → number of blocks that became part of the chain
+A transaction holds a block with all its rows, so a cut at any time leaves whole blocks.
+"""
+import zlib
+from pathlib import Path
+
+from . import format, trees
+from .chain import Chain, Refused
+from .format import Malformed
+
+MOST_WAITING = 4096  # proposals of a feeder that wait: whoever floods the topic loses the oldest, not the disk
+
+
+class Archive:
+    def __init__(self, database):
+        self.db = database
+        self.chains = {}
+
+    # -- feeders
+
+    def enrol(self, record):
+        """Keep a feeder from its genesis on; its id. A second time changes nothing. Malformed."""
+        g = format.genesis_of(record)
+        with self.db.transaction():
+            self.db.do("INSERT INTO feeders VALUES (?, ?) ON CONFLICT DO NOTHING", g.feeder_id, g.name)
+            self.db.do("INSERT INTO genesis VALUES (?, 0, ?) ON CONFLICT DO NOTHING", g.feeder_id, record)
+        return g.feeder_id
+
+    def feeders(self):
+        """[(feeder id, name)]"""
+        return [(bytes(f), name) for f, name in self.db.all("SELECT feeder, name FROM feeders ORDER BY name, feeder")]
+
+    def genesis(self, feeder):
+        return self.chain(feeder).genesis
+
+    def records_of_genesis(self, feeder):
+        """The genesis and its amendments, as signed bytes."""
+        return [bytes(r) for r, in self.db.all("SELECT record FROM genesis WHERE feeder = ? ORDER BY number", feeder)]
+
+    def chain(self, feeder):
+        with self.db.lock:
+            if feeder not in self.chains:
+                self.chains[feeder] = self._load(feeder)
+            return self.chains[feeder]
+
+    def _load(self, feeder):
+        found = self.records_of_genesis(feeder)
+        if not found:
+            raise Refused(f"no feeder {feeder.hex()} here")
+        genesis = format.genesis_of(found[0])
+        last = self.db.one("SELECT height, proposal, hash, state FROM blocks WHERE feeder = ? ORDER BY height DESC LIMIT 1", feeder)
+        if not last:
+            return Chain(genesis)
+        height, proposal, digest, state = last[0], bytes(last[1]), bytes(last[2]), bytes(last[3])
+        block = format.block_of(proposal)
+        tip = height, block.header, digest, block.salt, format.unpack_leaves(zlib.decompress(state))
+        nodes = self.nodes(feeder, trees.full(0, height + 1))
+        return Chain(genesis, tip, [nodes[node] for node in trees.full(0, height + 1)])
+
+    # -- blocks in
+
+    def take(self, feeder, proposal, certificate=b""):
+        """Keep a proposal, and with a certificate all that is final by it. How many blocks joined the chain; Refused, Malformed."""
+        chain = self.chain(feeder)
+        with self.db.lock:
+            header = format.header_at(proposal)
+            digest = header.hash(feeder)
+            if self._known(chain, feeder, header, digest, certificate):
+                return 0
+            if certificate and header.previous == chain.tip:  # what nearly always happens
+                self._append(feeder, [chain.add(proposal, certificate)])
+                return 1 + self._waiting(feeder)
+            self._wait(feeder, header, digest, proposal, certificate)
+            return self._waiting(feeder) if certificate else 0
+
+    def _known(self, chain, feeder, header, digest, certificate):
+        if header.slot > chain.slot:
+            return False
+        row = self.db.one("SELECT hash, certificate, height FROM blocks WHERE feeder = ? AND slot = ?", feeder, header.slot)
+        if not row or bytes(row[0]) != digest:
+            raise Refused(f"block {header.slot} is not the one that is final here")
+        if certificate and not row[1]:
+            parsed = format.block_of(self.proposal(feeder, row[2]), certificate).certificate
+            if not format.certificate_fault(chain.books, parsed, header, digest):
+                self.db.do("UPDATE blocks SET certificate = ? WHERE feeder = ? AND height = ?", format.trimmed(chain.books, parsed), feeder, row[2])
+        return True
+
+    def _wait(self, feeder, header, digest, proposal, certificate):
+        with self.db.transaction():
+            self.db.do("INSERT INTO waiting VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                       feeder, digest, header.slot, header.previous, proposal, certificate)
+            if certificate:
+                self.db.do("UPDATE waiting SET certificate = ? WHERE feeder = ? AND hash = ?", certificate, feeder, digest)
+            for old, in self.db.all("SELECT hash FROM waiting WHERE feeder = ? ORDER BY slot DESC LIMIT 1000 OFFSET ?", feeder, MOST_WAITING):
+                self.db.do("DELETE FROM waiting WHERE feeder = ? AND hash = ?", feeder, bytes(old))
+
+    def _waiting(self, feeder):
+        """Append what waited and now continues the chain up to a certificate."""
+        chain, done = self.chain(feeder), 0
+        while True:
+            path = self._next(feeder, chain)
+            if not path:
+                self.db.do("DELETE FROM waiting WHERE feeder = ? AND slot <= ?", feeder, chain.slot)
+                return done
+            try:
+                self._append(feeder, [chain.add(p, c) for p, c in path])
+            except (Refused, Malformed):
+                self.chains.pop(feeder)  # it may have taken some of them
+                with self.db.transaction():
+                    self.db.do("DELETE FROM waiting WHERE feeder = ? AND hash = ?", feeder, format.header_at(path[-1][0]).hash(feeder))
+                raise
+            done += len(path)
+
+    def _next(self, feeder, chain):
+        """[(proposal, certificate)] from the tip to the first certified descendant that waits; None."""
+        for digest, previous, in self.db.all("SELECT hash, previous FROM waiting WHERE feeder = ? AND certificate <> ? AND slot > ? "
+                                             "ORDER BY slot LIMIT 64", feeder, b"", chain.slot):
+            path = [bytes(digest)]
+            previous = bytes(previous)
+            while previous != chain.tip and len(path) < 64:
+                row = self.db.one("SELECT hash, previous FROM waiting WHERE feeder = ? AND hash = ?", feeder, previous)
+                if not row:
+                    break
+                path.insert(0, previous)
+                previous = bytes(row[1])
+            if previous == chain.tip:
+                return [tuple(map(bytes, self.db.one("SELECT proposal, certificate FROM waiting WHERE feeder = ? AND hash = ?", feeder, d))) for d in path]
+        return None
+
+    def _append(self, feeder, steps):
+        try:
+            with self.db.transaction():
+                for s in steps:
+                    self.db.do("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)", feeder, s.height, s.header.slot, s.digest, s.proposal,
+                               s.certificate, zlib.compress(s.state, 1))
+                    self.db.many("INSERT INTO nodes VALUES (?, ?, ?, ?)", [(feeder, *node) for node in s.nodes])
+                    for table, values in table_rows(feeder, s.height, s.rows).items():
+                        self.db.many(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values[0]))})" if values else "", values)
+        except BaseException:
+            self.chains.pop(feeder, None)  # its books are ahead of the disk now
+            raise
+
+    # -- blocks out
+
+    def proposal(self, feeder, height):
+        return self._block(feeder, height)[0]
+
+    def _block(self, feeder, height):
+        row = self.db.one("SELECT proposal, certificate, state FROM blocks WHERE feeder = ? AND height = ?", feeder, height)
+        if not row:
+            raise Refused(f"no block {height} here")
+        return tuple(map(bytes, row))
+
+    def block(self, feeder, height):
+        """(decoded block with its certificate or None, certificate bytes, state leaves)"""
+        proposal, certificate, state = self._block(feeder, height)
+        return format.block_of(proposal, certificate), certificate, format.unpack_leaves(zlib.decompress(state))
+
+    def height_of(self, feeder, slot):
+        row = self.db.one("SELECT height FROM blocks WHERE feeder = ? AND slot = ?", feeder, slot)
+        return row[0] if row else None
+
+    def certified(self, feeder, height, most=1):
+        """The first heights from there on whose blocks have a certificate of their own."""
+        return [h for h, in self.db.all("SELECT height FROM blocks WHERE feeder = ? AND height >= ? AND certificate <> ? ORDER BY height LIMIT ?",
+                                        feeder, height, b"", most)]
+
+    def nodes(self, feeder, wanted):
+        """{(level, place): hash} of the accumulator's full subtrees."""
+        out = {}
+        for level, place in wanted:
+            row = self.db.one("SELECT hash FROM nodes WHERE feeder = ? AND level = ? AND place = ?", feeder, level, place)
+            if not row:
+                raise Refused(f"node {level}/{place} is missing: `prosumer archive check` tells what else")
+            out[level, place] = bytes(row[0])
+        return out
+
+    def gap(self, feeder):
+        """(slot of the last block in the chain, slots of blocks that wait for one that is missing)."""
+        rows = self.db.all("SELECT slot FROM waiting WHERE feeder = ? AND certificate <> ? ORDER BY slot", feeder, b"")
+        return self.chain(feeder).slot, [slot for slot, in rows]
+
+    # -- a recorded run
+
+    def bring_in(self, run, progress=lambda done, of: None):
+        """Import RUN/genesis.bin and RUN/records/block-*.bin; (feeder, blocks that joined). Malformed, Refused, OSError."""
+        feeder = self.enrol((Path(run) / "genesis.bin").read_bytes())
+        files = sorted((Path(run) / "records").glob("block-*.bin"))
+        joined = 0
+        for i, path in enumerate(files):
+            joined += self.take(feeder, *format.parts_of(path.read_bytes()))
+            progress(i + 1, len(files))
+        return feeder, joined
+
+
+def table_rows(feeder, height, rows):
+    """The rows of a block as the tables hold them."""
+    return {
+        "readings": [(feeder, m, slot, height, *rest) for m, slot, *rest in rows["readings"]],
+        "trades": [(feeder, m, slot, height, *rest) for m, slot, *rest in rows["trades"]],
+        "entries": [(feeder, height, i, *row) for i, row in enumerate(rows["entries"])],
+        "coins": [(feeder, height, i, *row) for i, row in enumerate(rows["coins"])],
+    }

@@ -1,0 +1,72 @@
+"""What a checked receipt proves, in words, and what it leaves hidden."""
+import datetime
+
+
+def when(start_s, slot_s, slot, offset_s=0):
+    zone = datetime.timezone(datetime.timedelta(seconds=offset_s))
+    begin = datetime.datetime.fromtimestamp(start_s + slot * slot_s, zone)
+    return f"{begin:%Y-%m-%d %H:%M}–{begin + datetime.timedelta(seconds=slot_s):%H:%M} {zone}"
+
+
+def kwh(mwh):
+    return f"{mwh / 1e6:.6f}".rstrip("0").ljust(5, "0") + " kWh"
+
+
+def money(ucr, sign=False):
+    return f"{ucr / 1e6:{'+' if sign else ''}.6f} EUR"
+
+
+def price(ucr):
+    return f"{ucr / 1e6:.6f}".rstrip("0").ljust(4, "0") + " EUR/kWh"
+
+
+def text(r, name=None):
+    """Lines for a person from what check-receipt found (a dict, see commands/check_receipt.py)."""
+    who = f"member {r['member']}" + (f" ({name})" if name else "")
+    span = when(r["start_s"], r["slot_s"], r["slot"])
+    out = [f"{who} of {r['street']}, slot {r['slot']}: {span}, feeder {r['feeder']}", "",
+           "PROVEN, from the genesis alone:"]
+    out.append(f"  final      {r['signatures']} of {r['members']} meters ({r['quorum']} are enough) signed the header of slot {r['header_slot']}")
+    hidden = ["readings, orders, trades and accounts of all other members"]
+    if r["order"]:
+        out.append(f"  order      sealed and signed by the meter before the others' were known: {_order(r['order'])}")
+    else:
+        hidden.append(f"{who}'s order, if there was one")
+    if r["trade"]:
+        t = r["trade"]
+        what = " and ".join(f"{verb} {kwh(t[key])}" for verb, key in (("bought", "bought_mwh"), ("sold", "sold_mwh")) if t[key])
+        out.append(f"  trade      {what} at {price(t['price_ucr_per_kwh'])}" if what else "  trade      none: nothing bought or sold in this slot")
+    else:
+        hidden.append("whether anything was traded in the slot")
+    if r["cleared"]:
+        c = r["cleared"]
+        out.append(f"  clearing   the street's price {price(c['price_ucr_per_kwh'])}, {kwh(c['volume_mwh'])} from member to member"
+                   f" (header of slot {c['slot']})")
+    if r["reading"]:
+        m = r["reading"]
+        out.append(f"  reading    signed by the meter: took {kwh(m['import_mwh'])}, gave {kwh(m['export_mwh'])}, generated {kwh(m['generation_mwh'])},"
+                   f" ± {kwh(m['uncertainty_mwh'])}; accuracy class {m['accuracy']}, flags {m['flags']}; taken by block {m['settled_slot']}")
+    else:
+        hidden.append("the meter's reading")
+    if r["money"]:
+        legs = ", ".join(f"{leg} {money(r['money'][leg + '_ucr'], True)}" for leg in ("trade", "loss", "fee", "imbalance"))
+        out.append(f"  money      {money(r['money']['member_ucr'], True)} by the rules of settlement ({legs})")
+    if r["account"]:
+        a = r["account"]
+        out.append(f"  account    after block {r['slot']}: balance {money(a['balance_ucr'], True)}, green coins {kwh(a['green_mwh'])},"
+                   f" registers {kwh(a['import_mwh'])} taken, {kwh(a['export_mwh'])} given; readings settled up to slot {a['next_slot'] - 1}")
+    else:
+        hidden.append("balance, green coins and registers")
+    for o in r["others"]:
+        out.append(f"  record     of type {o['type']} in block {o['slot']}: {o['hex'][:48]}…")
+    also = [str(s) for s in r["open"] if s != r["slot"]]
+    if also:
+        out += ["", f"Shown with it: the member's open trades of slot {', '.join(also)} (they stand in the same leaf)."]
+    out += ["", "NOT SHOWN: " + "; ".join(hidden) + ".", "It does not prove that the meter measured right, only what it signed and the street agreed on."]
+    return "\n".join(out)
+
+
+def _order(order):
+    sides = [f"{verb} {kwh(e)} for {limit} {price(p)}" for verb, limit, side in (("buys", "at most", "buy"), ("sells", "at least", "sell"))
+             for p, e in order[side]]
+    return "; ".join(sides) or "an empty order"

@@ -1,0 +1,138 @@
+"""`prosumer check-receipt FILE --genesis genesis.bin`: check a receipt off-line, by the firmware's own code on the Unix port.
+
+In:  a receipt as `prosumer receipt` writes it, or the text of its QR symbols (any order), or pictures of them (PNG, JPEG)
+Out: what it proves and what it hides, in words; with --json as one object. Exit code 0: it holds; 1: it does not; 2: nothing to check.
+"""
+import json
+import sys
+from pathlib import Path
+
+from prosumer_tools.archive import qr, words
+from prosumer_tools.unixport import FirmwareError, run_firmware
+
+SCRIPT = """
+import json, sys
+from prosumer.errors import Reject
+from prosumer.identity.members import Genesis, Members
+from prosumer.ledger.pool import fault
+from prosumer.ledger.receipt import Receipt
+from prosumer.market.settlement import settle
+
+def told(genesis, r):
+    trade = r.trades and r.trades.get(r.slot)
+    out = {"member": r.member, "slot": r.slot, "street": genesis.name, "feeder": genesis.feeder_id.hex(), "start_s": genesis.start_s,
+           "slot_s": genesis.slot_s, "members": genesis.n, "quorum": r.quorum, "signatures": r.signatures, "header_slot": r.header.slot,
+           "header": r.header.hash(genesis.feeder_id).hex(), "order": None, "trade": None, "cleared": None, "reading": None, "money": None,
+           "account": None, "open": [], "others": [{"slot": h.slot, "type": d[0], "hex": d.hex()} for h, d in r.others]}
+    if r.order:
+        out["order"] = {"buy": r.order.buy, "sell": r.order.sell}
+    if r.trades is not None:
+        price, bought, sold = trade or (0, 0, 0)
+        out["trade"] = {"price_ucr_per_kwh": price, "bought_mwh": bought, "sold_mwh": sold}
+        out["open"] = sorted(r.trades)
+    if r.cleared:
+        out["cleared"] = {"slot": r.cleared.slot, "price_ucr_per_kwh": r.cleared.price_ucr_per_kwh, "volume_mwh": r.cleared.volume_mwh}
+    if r.reading:
+        m = r.reading
+        out["reading"] = {"seq": m.seq, "import_mwh": m.interval_import_mwh, "export_mwh": m.interval_export_mwh,
+                          "generation_mwh": m.interval_generation_mwh, "uncertainty_mwh": m.uncertainty_mwh, "flags": m.flags,
+                          "accuracy": m.accuracy, "settled_slot": r.settled.slot}
+        if r.trades is not None and not fault(m):
+            e = settle(genesis, price, bought, sold, m.interval_import_mwh, m.interval_export_mwh)
+            out["money"] = {"member_ucr": e.member_ucr, "trade_ucr": e.trade_ucr, "loss_ucr": e.loss_ucr, "fee_ucr": e.fee_ucr,
+                            "imbalance_ucr": e.imbalance_ucr}
+    if r.account:
+        a = r.account
+        out["account"] = {"balance_ucr": a.balance_ucr, "green_mwh": a.green_mwh, "next_slot": a.next_slot, "import_mwh": a.import_mwh,
+                          "export_mwh": a.export_mwh, "generation_mwh": a.generation_mwh}
+    return out
+
+given = json.loads(sys.stdin.readline())
+try:
+    genesis = Genesis(bytes.fromhex(given["genesis"]))
+except Reject as e:
+    print(json.dumps({"genesis": e.code}))
+    sys.exit()
+members = Members(genesis)
+for receipt in given["receipts"]:
+    try:
+        print(json.dumps(told(genesis, Receipt(bytes.fromhex(receipt), genesis, members))))
+    except Reject as e:
+        print(json.dumps({"refused": e.code}))
+"""
+
+REASONS = {
+    "too-long": "a receipt has at most 4,096 bytes", "wrong-type": "this is no receipt", "truncated": "it ends too early",
+    "trailing-bytes": "there are bytes behind its end", "not-a-member": "it is of nobody of this feeder",
+    "no-quorum": "too few meters signed", "bad-signature": "a signature does not match",
+    "proof-mismatch": "its parts do not belong together", "broken-chain": "its headers do not lead to one another",
+    "proof-wrong": "a record is not under the header it is said to be under", "proof-size": "a proof is too short or too long",
+    "proof-index": "a record is said to stand where it cannot", "wrong-slot": "a record is of another member or slot",
+    "header-missing": "it has no header",
+}
+
+
+class BadInput(ValueError):
+    """Nothing to check: one line that says why."""
+
+
+def add_parser(subparsers):
+    p = subparsers.add_parser("check-receipt", help="check a receipt off-line, by the firmware's own code",
+                              description=__doc__.split("\n\n")[0])
+    p.add_argument("files", nargs="+", metavar="FILE", help="a receipt; or text or pictures of its QR symbols ('-': text on standard input)")
+    p.add_argument("--genesis", required=True, type=Path, metavar="FILE", help="the feeder's genesis.bin, which you trust")
+    p.add_argument("--json", action="store_true", help="all that it proves, as one JSON object")
+    p.set_defaults(run=run)
+
+
+def run(args):
+    try:
+        result = check([read(args.files)], args.genesis.read_bytes())[0]
+    except (BadInput, qr.QRError) as e:
+        print(f"prosumer check-receipt: {e}", file=sys.stderr)
+        return 2
+    except OSError as e:
+        print(f"prosumer check-receipt: {e.filename}: {e.strerror}", file=sys.stderr)
+        return 2
+    except FirmwareError as e:
+        print(f"prosumer check-receipt: {e}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(result, indent=1))
+    elif "refused" in result:
+        code = result["refused"]
+        print(f"REFUSED: {REASONS.get(code, 'a rule is broken')} ({code})")
+    else:
+        print(words.text(result))
+    return 1 if "refused" in result else 0
+
+
+def check(receipts, genesis):
+    """What the firmware finds in each: the dict of `told`, or {"refused": code}. BadInput when the genesis is none."""
+    given = json.dumps({"genesis": genesis.hex(), "receipts": [r.hex() for r in receipts]})
+    answers = [json.loads(line) for line in run_firmware(SCRIPT, given + "\n", "2M").splitlines()]
+    if answers and "genesis" in answers[0]:
+        raise BadInput(f"the genesis is not valid: {answers[0]['genesis']}")
+    return answers
+
+
+def read(files):
+    """The receipt in these files: binary, text of QR symbols, or pictures."""
+    if len(files) == 1 and files[0] != "-":
+        data = Path(files[0]).read_bytes()
+        if data[:1] == b"\x0e":
+            return data
+    return qr.joined("\n".join(_text(f) for f in files))
+
+
+def _text(file):
+    if file == "-":
+        return sys.stdin.read()
+    data = Path(file).read_bytes()
+    if data[:4] in (b"\x89PNG", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1"):
+        import numpy
+        import zxingcpp
+        from PIL import Image
+        with Image.open(file) as picture:
+            return "\n".join(code.text for code in zxingcpp.read_barcodes(numpy.asarray(picture.convert("L"))))
+    return data.decode(errors="replace")

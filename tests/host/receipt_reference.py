@@ -1,0 +1,138 @@
+"""A second check of receipts, written from their layout alone (firmware/prosumer/ledger/receipt.py shows it): no code of the project in it.
+
+    found = check(receipt, genesis)      dict of what it proves; ValueError when it does not
+"""
+import hashlib
+import struct
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+def sha(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+class Take:
+    def __init__(self, data):
+        self.data = data
+
+    def __call__(self, size):
+        if size > len(self.data):
+            raise ValueError("ends too early")
+        out, self.data = self.data[:size], self.data[size:]
+        return out
+
+    def number(self, size):
+        return int.from_bytes(self(size), "big")
+
+    def path(self):
+        return [self(32) for _ in range(self.number(1))]
+
+
+def signed(key, message, signature):
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except InvalidSignature:
+        raise ValueError("signature") from None
+
+
+def climb(leaf, index, count, path):
+    """The top that the path leads to, by the recursive definition of RFC 9162, 2.1.3.1, read from the top down."""
+    if count == 1:
+        if path:
+            raise ValueError("path too long")
+        return leaf
+    if not path:
+        raise ValueError("path too short")
+    k = 1
+    while 2 * k < count:
+        k *= 2
+    if index < k:
+        return sha(b"\1", climb(leaf, index, k, path[:-1]), path[-1])
+    return sha(b"\1", path[-1], climb(leaf, index - k, count - k, path[:-1]))
+
+
+def under(tag, root, leaf, index, count, path):
+    if not index < count or sha(tag, count.to_bytes(4, "big"), climb(leaf, index, count, path)) != root:
+        raise ValueError("not under the root")
+
+
+def members_of(genesis):
+    """(feeder id, [public keys]): the head of the record has a fixed length, its name not."""
+    at = struct.calcsize(">BIHHIIIIIHIII32s")
+    at += 1 + genesis[at]
+    keys = [genesis[at + 1 + 35 * i:at + 33 + 35 * i] for i in range(genesis[at])]
+    body, signature = genesis[:-64], genesis[-64:]
+    signed(struct.unpack(">BIHHIIIIIHIII32s", genesis[:75])[-1], b"prosumer/genesis/v1\0" + body, signature)
+    return sha(b"prosumer/genesis/v1\0", body)[:8], keys
+
+
+def check(receipt, genesis):
+    feeder, keys = members_of(genesis)
+    take = Take(receipt)
+    if take(1) != b"\x0e":
+        raise ValueError("no receipt")
+    member, slot = take.number(1), take.number(4)
+    found = {"member": member, "slot": slot, "reading": None, "order": None, "trade": None, "account": None}
+    if take(2) != b"\x07\x01":
+        raise ValueError("no certificate of finality")
+    vote = b"\1" + take(4) + take(32)
+    voters = take.number(8)
+    voters = [m for m in range(64) if voters >> m & 1]
+    if len(voters) < len(keys) - (len(keys) - 1) // 3 or voters[-1] >= len(keys):
+        raise ValueError("quorum")
+    for m in voters:
+        signed(keys[m], b"prosumer/vote/v1\0" + feeder + vote, take(64))
+    headers = []
+    for i in range(take.number(1)):
+        by = take.number(1) if i else None
+        if by == 1:
+            count, index, path = take.number(4), take.number(4), take.path()
+        raw = take(146)
+        kind, at, iteration, _, previous, accumulator, body, state, price, volume = struct.unpack(">BIIB32s32s32s32sII", raw)
+        digest = sha(b"prosumer/header/v1\0", feeder, raw)
+        if kind != 5 or i == 0 and (iteration.to_bytes(4, "big"), digest) != (vote[1:5], vote[5:]) \
+                or by == 0 and headers[-1]["previous"] != digest or by not in (None, 0, 1):
+            raise ValueError("header")
+        if by == 1:
+            under(b"\3", headers[-1]["accumulator"], sha(b"\0", digest), index, count, path)
+        headers.append({"slot": at, "previous": previous, "accumulator": accumulator, "b": body, "s": state, "price": price, "volume": volume})
+    for _ in range(take.number(1)):
+        header, tree = headers[take.number(1)], take(1).decode()
+        index, count, salt = take.number(2), take.number(2), take(16)
+        data = take(take.number(2))
+        under(b"\2", header[tree], sha(b"\0", salt, data), index, count, take.path())
+        leaf(found, header, tree, index, count, data, feeder, keys)
+    seal = take(64)
+    if take.data:
+        raise ValueError("bytes too many")
+    if found["order"]:
+        commit = b"\2" + bytes([member]) + slot.to_bytes(4, "big") + sha(b"prosumer/order/v1\0", feeder, found["order"])
+        signed(keys[member], b"prosumer/commit/v1\0" + feeder + commit, seal)
+    elif any(seal):
+        raise ValueError("seal")
+    return found
+
+
+def leaf(found, header, tree, index, count, data, feeder, keys):
+    member, slot = found["member"], found["slot"]
+    if tree == "s":
+        if index // 2 != member or index > count - 3:
+            raise ValueError("leaf of somebody else")
+        if index % 2 and header["slot"] == slot - 1:
+            open_trades = [struct.unpack(">IIII", data[at:at + 16]) for at in range(2, len(data), 16)]
+            found["trade"] = next(((p, b, s) for k, p, b, s in open_trades if k == slot), (0, 0, 0))
+        elif not index % 2 and header["slot"] == slot:
+            found["account"] = struct.unpack(">qQIIQQQ32s", data)
+        else:
+            raise ValueError("state of another block")
+    elif data[0] == 1:
+        if (data[1], int.from_bytes(data[2:6], "big")) != (member, slot) or len(data) != 157:
+            raise ValueError("reading of somebody else")
+        signed(keys[member], b"prosumer/reading/v1\0" + feeder + data[:-64], data[-64:])
+        found["reading"] = struct.unpack(">IIII", data[66:82])
+    elif data[0] == 3:
+        if (data[1], int.from_bytes(data[2:6], "big"), header["slot"]) != (member, slot, slot - 1):
+            raise ValueError("order of somebody else")
+        found["order"] = data
