@@ -39,6 +39,24 @@ async def send(street, name, data, answer):
     return got
 
 
+def test_mpremote_sees_the_rom_partition_and_nobody_writes_there_by_the_way(tmp_path):
+    async def scenario():
+        async with Street(tmp_path, broker=None) as street:
+            street.add_homes(1)
+            street.boot()
+            living = asyncio.ensure_future(street.run(street.now_ms + 10**9))
+            before = street.devices["h0"].flash.rom.read_bytes()
+            assert "prosumer/" in await mpremote(street, "h0", "fs", "ls", ":/rom")
+            assert "ROMFS0 partition has size 131072 bytes (32 blocks of 4096 bytes each)" in await mpremote(street, "h0", "romfs", "query")
+            said = await mpremote(street, "h0", "exec", "import prosumer.codec as c; print(c.__file__)\n"
+                                  "try: open('/rom/prosumer/codec.mpy', 'wb')\nexcept OSError as e: print(e)\n"
+                                  "try: open('/rom/new', 'w')\nexcept OSError as e: print(e)")
+            assert said == "/rom/prosumer/codec.mpy\n30\n30\n", "EROFS"
+            assert street.devices["h0"].flash.rom.read_bytes() == before
+            living.cancel()
+    run(scenario)
+
+
 def test_mpremote_works_on_one_device_while_the_street_runs(tmp_path):
     data = os.urandom(9000)
     (tmp_path / "data.bin").write_bytes(data)
