@@ -80,6 +80,30 @@ class Signer:
         s = (r + h * (self._scalar + number(mask[16:]) * L)) % L
         return encoded + s.to_bytes(32, "little")
 
+    def agree(self, public):
+        """X25519 (RFC 7748) of this key and another's 32-byte `public` u: 32 bytes that only these two can know.
+
+        u = (1 + y) / (1 - y) takes a point here to curve25519 and leaves secrets as they are (section 4.1), so the machine that
+        signs does it: eight times the point, and a comb of one tooth. What is signed and what is agreed never meet, which makes
+        one key for both sound (Thormarker 2021). Reject('key-length' | 'key-not-on-curve' | 'key-small-order'): nobody's public key.
+        """
+        if len(public) != KEY_SIZE:
+            raise Reject("key-length")
+        u = number(public) & (1 << 255) - 1
+        rows = bytearray(96)
+        q = decode(((u - 1) * inverse(u + 1) % P).to_bytes(32, "little"))
+        write_rows((run(b"\x7f\x7f\x7f", b"", b"", q),), rows)
+        comb = Shape(1, 1, 253, 0)
+        program = comb.program()
+        mask = sha256(self._prefix + public).digest()
+        comb.compile(program, ((self._scalar + number(mask[:16]) * L) * _HALF**4 + ((1 << 253) - 1) * _HALF) % L, 1)
+        blind = number(mask[16:]) | 1
+        q = run(program, rows, b"", point(0, blind, blind, 0))
+        u = (number(q, 64) + number(q, 32)) * inverse(number(q, 64) - number(q, 32)) % P
+        if not u:
+            raise Reject("key-small-order")
+        return u.to_bytes(32, "little")
+
 
 def _challenge(encoded, public, message):
     return int.from_bytes(sha512(bytes(encoded) + public + message), "little") % L

@@ -2,7 +2,9 @@
 
 Not every build of cryptolib has the CTR mode, so the key stream is made from ECB, which all have. Encrypt-then-MAC:
 
-    sealed: ciphertext (as long as the plain bytes) ‖ HMAC-SHA256 (32) over header ‖ ciphertext
+    sealed: ciphertext (as long as the plain bytes) ‖ HMAC-SHA256 (32) over header ‖ nonce ‖ ciphertext
+
+What crosses the broker is sealed in another way, which needs no nonce: see wire.py.
 """
 from hashlib import sha256
 
@@ -10,25 +12,41 @@ from cryptolib import aes
 from micropython import const
 
 MAC_SIZE = const(32)
+_ROOM = const(128)  # of key stream made at a time
+_INNER = int.from_bytes(b"\x36" * 64, "big")
+_OUTER = int.from_bytes(b"\x5c" * 64, "big")
+_EACH = int.from_bytes((bytes(15) + b"\1") * 8, "big")
+_STEPS = sum([i << 128 * (7 - i) for i in range(8)])
 
 
 def _pads(key):
     if len(key) > 64:
         key = sha256(key).digest()
-    key += bytes(64 - len(key))
-    return bytes(b ^ 0x36 for b in key), bytes(b ^ 0x5C for b in key)
+    key = int.from_bytes(key + bytes(64 - len(key)), "big")
+    return (key ^ _INNER).to_bytes(64, "big"), (key ^ _OUTER).to_bytes(64, "big")
 
 
-def _mac(pads, data):
+def _mac(pads, data, pieces=()):
     h = sha256(pads[0])
     h.update(data)
+    for piece in pieces:
+        h.update(piece)
     o = sha256(pads[1])
     o.update(h.digest())
     return o.digest()
 
 
-def hmac(key, data):
-    return _mac(_pads(key), data)
+def hmac(key, data, pieces=()):
+    """32 bytes over `data` and the pieces behind it, which need not be in memory all at once."""
+    return _mac(_pads(key), data, pieces)
+
+
+def same(a, b):
+    """Whether two MACs are equal, in a time that does not tell where they differ."""
+    different = len(a) ^ len(b)
+    for x, y in zip(a, b):
+        different |= x ^ y
+    return not different
 
 
 def hkdf(secret, salt, info, size):
@@ -52,22 +70,46 @@ def pbkdf2(password, salt, rounds):
     return total.to_bytes(32, "big")
 
 
-def ctr(key, nonce, data):
-    """AES-CTR (SP 800-38A) over `data`, either way; the first counter block is `nonce` (12 bytes) ‖ 0 (4)."""
-    blocks = b"".join([nonce + i.to_bytes(4, "big") for i in range((len(data) + 15) // 16)])
-    return bytes(a ^ b for a, b in zip(aes(key, 1).encrypt(blocks), data))
+class Ctr:
+    """AES-256-CTR (SP 800-38A), either way; `counter`: the first counter block, 16 bytes, which must not come to overflow."""
+
+    def __init__(self, key, counter):
+        self._key = aes(key, 1)
+        self._counter = int.from_bytes(counter, "big")
+        self._at = 0  # bytes of the key stream that are used
+
+    def apply(self, data):
+        """Change `data` (a bytearray, or a view of one) in place; the next call goes on in the key stream."""
+        data = memoryview(data)
+        while data:
+            used = self._at % _ROOM
+            if not used:  # eight counters side by side are one number
+                self._rows = memoryview(self._key.encrypt((self._counter * _EACH + _STEPS).to_bytes(_ROOM, "big")))
+                self._counter += 8
+            n = min(_ROOM - used, len(data))
+            _xor(data, self._rows[used:], n)
+            data = data[n:]
+            self._at += n
+
+
+@micropython.viper
+def _xor(data: ptr8, rows: ptr8, n: int):
+    while n:
+        n -= 1
+        data[n] = data[n] ^ rows[n]
 
 
 def seal(key, nonce, header, data):
-    """`key`: 64 bytes, half for AES, half for the MAC; a nonce must never come twice under one key."""
-    sealed = ctr(key[:32], nonce, data)
-    return sealed + hmac(key[32:], header + nonce + sealed)
+    """`key`: 64 bytes, half for AES, half for the MAC; a `nonce` (12 bytes) must never come twice under one key."""
+    sealed = bytearray(data)
+    Ctr(key[:32], nonce + bytes(4)).apply(sealed)
+    return bytes(sealed) + hmac(key[32:], header + nonce, (sealed,))
 
 
 def unseal(key, nonce, header, sealed):
     """The plain bytes, or None if header, nonce or bytes are not what was sealed under this key."""
-    mac = hmac(key[32:], header + nonce + sealed[:-MAC_SIZE])
-    different = len(sealed) < MAC_SIZE
-    for a, b in zip(mac, sealed[-MAC_SIZE:]):
-        different |= a ^ b
-    return None if different else ctr(key[:32], nonce, sealed[:-MAC_SIZE])
+    data = bytearray(sealed[:-MAC_SIZE])
+    if not same(hmac(key[32:], header + nonce, (data,)), sealed[-MAC_SIZE:]):
+        return None
+    Ctr(key[:32], nonce + bytes(4)).apply(data)
+    return bytes(data)

@@ -1,6 +1,7 @@
 """Topic names. Machine topics carry binary records between meters; human topics carry JSON.
 
-    p/<feeder>/<kind>/<member>    one of KINDS; the member is the sender (255: the grid operator)
+    p/<feeder>/<kind>/<member>    one of KINDS; the member is the sender (255: the grid operator); sealed (identity/wire.py)
+    p/<feeder>/keys/255           and genesis/255: retained, in the open, signed by the operator
     prosumer/<name>/state         JSON, retained: what a person or Home Assistant wants to see
     prosumer/<name>/availability  online | offline (last will)
 """
@@ -8,7 +9,8 @@ from prosumer.errors import Reject
 
 READING, COMMIT, ORDER, ENVELOPE, WEATHER = "reading", "commit", "order", "envelope", "weather"
 PROPOSAL, VOTE, ASK, CHAIN = "proposal", "vote", "ask", "chain"
-KINDS = (READING, COMMIT, ORDER, ENVELOPE, WEATHER, PROPOSAL, VOTE, ASK, CHAIN)
+TRANSFER, EVIDENCE, GENESIS, KEYS = "transfer", "evidence", "genesis", "keys"
+KINDS = (READING, COMMIT, ORDER, ENVELOPE, WEATHER, PROPOSAL, VOTE, ASK, CHAIN, TRANSFER, EVIDENCE, GENESIS, KEYS)
 OPERATOR = 255
 
 

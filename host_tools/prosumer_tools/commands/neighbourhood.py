@@ -86,7 +86,7 @@ def prepare(out):
     if out.exists():
         for name in ("emulator", "records"):
             shutil.rmtree(out / name, ignore_errors=True)
-        for name in ("genesis.bin", "run.json", "emulator.log", "report.html", "summary.json", "slots.csv", "homes.csv", "readings.csv"):
+        for name in ("genesis.bin", "keys.bin", "run.json", "emulator.log", "report.html", "summary.json", "slots.csv", "homes.csv", "readings.csv"):
             (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
 

@@ -20,6 +20,9 @@ class Operator:
         self._key = Ed25519PrivateKey.from_private_bytes(seed) if seed else Ed25519PrivateKey.generate()
         self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
+    def sign(self, message):
+        return self._key.sign(message)
+
     def genesis(self, street, keys, start_s):
         """Signed genesis record (bytes). `keys`: {home name: 32-byte public key}; members are numbered as the homes stand."""
         tariff, slot_s = street.tariff, street.slot_minutes * 60

@@ -16,6 +16,7 @@ import paho.mqtt.client as mqtt
 
 from prosumer_tools import image
 from prosumer_tools.emulator.supervisor import Supervisor
+from prosumer_tools.feederkeys import OPERATOR, FeederKeys
 from prosumer_tools.street import genesis as operators
 from prosumer_tools.street.recorder import Recorder
 from prosumer_tools.street.source import House
@@ -31,15 +32,16 @@ class PlayError(Exception):
 
 
 class Street:
-    """One run of a street into the folder `out`. `say(text)`: progress before the first slot."""
+    """One run of a street into the folder `out`. `say(text)`: progress before the first slot. `sealed`: see feederkeys."""
 
-    def __init__(self, street, profiles, out, slots=None, speed=0, broker="amqtt", port=0, window_ms=None, say=print):
+    def __init__(self, street, profiles, out, slots=None, speed=0, broker="amqtt", port=0, window_ms=None, say=print, sealed=False):
         self.street, self.profiles, self.out, self.say = street, profiles, Path(out), say
         self.slot_s = street.slot_minutes * 60
         whole = (profiles.end_s - profiles.start_s) // self.slot_s
         self.slots = min(slots or whole, whole)
         if self.slots < 1:
             raise PlayError(f"the profiles are shorter than one slot of {street.slot_minutes} minutes")
+        self.sealed = sealed
         self.speed, self.broker_kind, self.port = speed, broker, port
         self.houses = {h.name: House(h, profiles, street.seed, window_ms) for h in street.homes}
         self.operator = operators.Operator()
@@ -111,6 +113,10 @@ class Street:
         record = self.operator.genesis(self.street, keys, self.profiles.start_s)
         (self.out / "genesis.bin").write_bytes(record)
         self.feeder_id = operators.feeder_id(record)
+        self.member_keys = list(keys.values())
+        self.feeder_keys = FeederKeys(self.feeder_id, {})
+        if self.sealed:
+            (self.out / "keys.bin").write_bytes(self._new_epoch())
         self.say("enrolling them over their serial ports (mpremote)")
         gate = asyncio.Semaphore(4)
         await asyncio.gather(*[self._provision(n, gate) for n in names])
@@ -135,13 +141,26 @@ class Street:
         config.write_text(json.dumps({
             "name": name, "channels": self.houses[name].channels, "devices": self.houses[name].devices(),
             "broker": {"host": self.supervisor.broker.host, "port": self.supervisor.broker.port}}))
+        files = {config: "config.json", **{self.out / n: n for n in ("genesis.bin", "keys.bin") if (self.out / n).exists()}}
         async with gate:
-            await mpremote(self.supervisor.devices[name].console.path, "fs", "cp", str(config), ":/config.json",
-                           "+", "fs", "cp", str(self.out / "genesis.bin"), ":/genesis.bin", "+", "reset")
+            await mpremote(self.supervisor.devices[name].console.path,
+                           *[word for path, name in files.items() for word in ("fs", "cp", str(path), f":/{name}", "+")], "reset")
+
+    def _new_epoch(self, without=()):
+        """A new feeder key as a signed Keys record for all members but those in `without`."""
+        self.feeder_keys.rotate()
+        return self.feeder_keys.record(self.operator.sign, [None if i in without else k for i, k in enumerate(self.member_keys)])
+
+    def rotate(self, without=()):
+        """Members changed: publish the next epoch's key, and again, under it, what the broker retains for those who come later."""
+        kept = self._retained
+        self._retained = {"keys": self._new_epoch(without)} | {k: v for k, v in kept.items() if k != "keys"}
+        for kind in self._retained:
+            self._retain(kind)
 
     def _listen(self):
         loop = asyncio.get_running_loop()
-        self.recorder = Recorder(self.out, self.feeder_id, self.genesis)
+        self.recorder = Recorder(self.out, self.feeder_id, self.genesis, self.feeder_keys)
         broker = self.supervisor.broker
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="recorder")
         self.client.on_connect = lambda c, *_: (c.subscribe(f"p/{self.feeder_id.hex()}/#", 1), c.subscribe("prosumer/+/state", 0),
@@ -149,6 +168,8 @@ class Street:
         self.client.on_message = lambda c, u, m: loop.call_soon_threadsafe(self._heard, m.topic, m.payload)
         self.client.connect(broker.host, broker.port)
         self.client.loop_start()
+        if self.sealed:
+            self._publish("keys", (self.out / "keys.bin").read_bytes())
         weather = self.profiles.weather
         if weather:
             self._publish("weather", json.dumps({"start_s": weather.start_s + 1800, "irradiance": [h[0] for h in weather.hours]}).encode())
@@ -177,7 +198,8 @@ class Street:
 
     def _retain(self, kind):
         self.supervisor.host_published(1)
-        return self.client.publish(f"p/{self.feeder_id.hex()}/{kind}/255", self._retained[kind], qos=1, retain=True)
+        payload = self.feeder_keys.seal(kind, OPERATOR, self._retained[kind])
+        return self.client.publish(f"p/{self.feeder_id.hex()}/{kind}/{OPERATOR}", payload, qos=1, retain=True)
 
     def _retain_again(self):
         """After an outage of the broker, which remembers nothing."""
@@ -199,6 +221,7 @@ class Street:
             "street": self.street.name, "slot_minutes": self.street.slot_minutes, "slots": self.slots, "start_s": self.profiles.start_s,
             "utc_offset_s": self.profiles.utc_offset_s, "note": self.note, "homes": homes, "wall_s": round(time.monotonic() - began, 1),
             "played_s": round(self.played_s, 1), "messages": self.recorder.messages, "message_bytes": self.recorder.bytes,
+            "epoch": self.feeder_keys.epoch, "not_opened": self.recorder.refused,
             "lost_clock": lost, "devices": figures, "states": self.recorder.states, "mpy_bytes": built.packages}, indent=1))
 
 

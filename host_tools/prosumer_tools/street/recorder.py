@@ -1,5 +1,7 @@
 """Listens on the broker and keeps what the street agreed on: every final block with its certificate. It only listens.
 
+It holds the feeder keys, as an enrolled archive does, and keeps plain records: sealed ones end at the broker.
+
     RUN/records/block-00012.bin    length:4, proposal, certificate (FINALIZE, a quorum of signatures)
 
 A proposal is kept once a quorum of good finalize votes for its header came by, and with it those of its ancestors that
@@ -12,6 +14,7 @@ import struct
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from prosumer_tools.feederkeys import BadSeal, FeederKeys
 from prosumer_tools.verify import records
 
 _HEADER_TAG = b"prosumer/header/v1\0"
@@ -24,7 +27,9 @@ _FINALIZE = 1
 class Recorder:
     """`on_block(slot, bytes of the file)` is called for each final block, `on_state(name, dict)` for each meter's state."""
 
-    def __init__(self, folder, feeder_id, genesis):
+    def __init__(self, folder, feeder_id, genesis, keys=None):
+        """`keys`: the FeederKeys of a street that seals its records."""
+        self.feeder_keys = keys or FeederKeys(feeder_id, {})
         self.folder = folder / "records"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.feeder_id = feeder_id
@@ -33,7 +38,8 @@ class Recorder:
         self.proposals = {}   # header hash → proposal bytes
         self.votes = {}       # (iteration, header hash) → {member: signature}
         self.final = {}       # slot → header hash
-        self.messages, self.bytes = {}, 0
+        self.messages, self.bytes = {}, 0  # as they crossed the broker
+        self.refused = {}     # why a message could not be opened → how many
         self.states = {}
         self.on_block = lambda slot, raw: None
         self.on_state = lambda name, state: None
@@ -48,6 +54,12 @@ class Recorder:
         kind = parts[2]
         self.messages[kind] = self.messages.get(kind, 0) + 1
         self.bytes += len(payload)
+        try:
+            payload = self.feeder_keys.open(kind, int(parts[3]), payload)
+        except (BadSeal, ValueError) as error:  # a forger's topic may name anything
+            code = str(error) if isinstance(error, BadSeal) else "bad-topic"
+            self.refused[code] = self.refused.get(code, 0) + 1
+            return
         if kind == "proposal" and len(payload) > 1 + _HEADER + 64:
             header = payload[1:1 + _HEADER]
             digest = hashlib.sha256(_HEADER_TAG + self.feeder_id + header).digest()
