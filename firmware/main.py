@@ -49,6 +49,7 @@ def main(hal):
     code = gc.mem_alloc()
     agent = Agent(hal, settings, board.channels(settings), board.calibration(settings), signer, feeder)
     agent.heap_code = code
+    print("wire", "sealed, epoch %d" % agent.wire.epoch if agent.wire.epoch else "OPEN: no keys record, the broker sees readings and orders")
     print("runs")  # an installer's tool waits for this line
     agent.run()
 

@@ -13,6 +13,7 @@ from micropython import const
 from prosumer.errors import Reject
 from prosumer.identity.chain import ReadingChain
 from prosumer.identity.members import Members
+from prosumer.identity.wire import Wire
 from prosumer.ledger.headers import HeaderRing
 from prosumer.ledger.node import Node
 from prosumer.link import topics
@@ -52,6 +53,15 @@ class Agent:
         self.node = Node(genesis, Members(genesis, _FOLDER), self.me, signer, _FOLDER, ring, hal.entropy, self.publish, self.count)
         self.node.on_final = self.on_final
         feeder = genesis.feeder_id
+        self.wire = Wire(_FOLDER + "keys", feeder, self.me, signer)
+        try:
+            with open("/keys.bin", "rb") as f:  # from the installer; newer ones come from the operator's topic
+                self.wire.take(f.read(), self.node.members.operator)
+        except OSError:
+            pass
+        except Reject as e:
+            if e.code != "old-epoch":
+                raise
         self.session = Session(config["broker"], b"meter-" + signer.public[:6].hex().encode(), [topics.wildcard(feeder).encode()], buffer,
                                self.count, (topics.human(self.name, "availability").encode(), b"offline"))
         now = hal.now_ms()
@@ -124,8 +134,11 @@ class Agent:
         self.session.drop()
 
     def publish(self, kind, payload, member=None):
-        topic = topics.machine(self.genesis.feeder_id, kind, self.me if member is None else member)
-        if self.session.publish(topic.encode(), payload):
+        member = self.me if member is None else member
+        payload = self.wire.seal(kind, member, payload)
+        if payload is None:
+            self.count("no-key")
+        elif self.session.publish(topics.machine(self.genesis.feeder_id, kind, member).encode(), payload):
             self.session.published += 1
 
     def publish_human(self, what, payload):
@@ -135,9 +148,16 @@ class Agent:
         """Whatever came in: it is taken, or counted by the reason for which it was not."""
         try:
             kind, member = topics.parse(topic, self.genesis.feeder_id)
+            if kind == topics.KEYS:
+                if self.wire.take(message, self.node.members.operator):
+                    self.announce()
+                return
+            if member == self.me:
+                return
+            message = self.wire.open(kind, member, message)
             if kind == topics.WEATHER:
                 self.trader.weather.take(json.loads(message))
-            elif member != self.me:
+            else:
                 self.node.receive(kind, member, message, now)
         except Reject as e:
             self.count(e.code)
@@ -169,7 +189,7 @@ class Agent:
     def end_slot(self, now):
         """reading → signed reading: close the slot that just ended, tell the neighbours, learn from it."""
         ended, self.slot = self.genesis.slot_at(now) - 1, self.genesis.slot_at(now)
-        interval = self.house.close_slot(self.genesis.slot_s * 1000)
+        interval = self.house.close_slot()
         if ended >= 0:
             reading = self.chain.extend(ended, self.house.totals(), self.house.uncertainty_mwh(interval), interval["flags"],
                                         self.house.accuracy(), self.house.calibration.hash())
@@ -265,6 +285,6 @@ class Agent:
             "slot": slot, "power_mw": self.house.power_mw, "voltage_mv": self.house.meter.voltage_mv,
             "import_mwh": totals[0], "export_mwh": totals[1], "generation_mwh": totals[2],
             "balance_ucr": account.balance_ucr, "green_mwh": account.green_mwh, "position_mwh": self.position(self.slot),
-            "final_slot": self.node.final.slot, "final_hash": self.node.final_hash.hex(), "counts": self.counts,
+            "final_slot": self.node.final.slot, "final_hash": self.node.final_hash.hex(), "counts": self.counts, "epoch": self.wire.epoch,
             "heap_code": self.heap_code, "heap_free": self.lowest_free, "sent": self.session.published, "received": self.session.received,
         }).encode())

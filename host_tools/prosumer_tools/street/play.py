@@ -34,7 +34,7 @@ class PlayError(Exception):
 class Street:
     """One run of a street into the folder `out`. `say(text)`: progress before the first slot. `sealed`: see feederkeys."""
 
-    def __init__(self, street, profiles, out, slots=None, speed=0, broker="amqtt", port=0, window_ms=None, say=print, sealed=False):
+    def __init__(self, street, profiles, out, slots=None, speed=0, broker="amqtt", port=0, window_ms=None, say=print, sealed=True):
         self.street, self.profiles, self.out, self.say = street, profiles, Path(out), say
         self.slot_s = street.slot_minutes * 60
         whole = (profiles.end_s - profiles.start_s) // self.slot_s
