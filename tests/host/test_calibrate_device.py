@@ -24,11 +24,14 @@ def lead_deg(amps):
 
 
 class Bench:
-    """One meter with the image of the EMULATED board: voltage reads 4 % low, current 6 % high, 40 us more skew than the board says."""
+    """One meter with the image of the EMULATED board: voltage reads 4 % low, current 6 % high, 40 us more skew than the board says.
 
-    def __init__(self, folder, capsys, turn=1, phase_deg=0.0, full_scale=94.0):
+    others: more clamps behind the grid's, as (name, turn, phase_deg); the load that is on flows through all of them."""
+
+    def __init__(self, folder, capsys, turn=1, phase_deg=0.0, full_scale=94.0, others=()):
         self.folder, self.capsys = folder, capsys
-        self.adc = ModelledADC(v_full_scale=416.0, i_full_scale=full_scale, skew_us=90.0, offset_lsb=(14.0, -9.0), inl_bow_lsb=0.3,
+        self.others = others
+        self.adc = ModelledADC(v_full_scale=416.0, i_full_scale=full_scale, skew_us=90.0, offset_lsb=(14.0, *[-9.0] * (1 + len(others))), inl_bow_lsb=0.3,
                                inl_s_lsb=0.3, seed=7)
         self.turn, self.phase_deg = turn, phase_deg
         self.load = (0.0, 0.0)
@@ -41,12 +44,15 @@ class Bench:
 
     def samples(self, _device, now_ms):
         p, q = self.load
-        seen = through_clamp(p, q, lead_deg(math.hypot(p, q) / VOLTS) + self.phase_deg, CROSSTALK_W)
-        return self.adc.window(now_ms / 1000 % 1000, 640, VOLTS, HERTZ, [tuple(self.turn * x for x in seen)])
+        seen = []
+        for _, turn, phase_deg in (("grid", self.turn, self.phase_deg), *self.others):
+            clamp = through_clamp(p, q, lead_deg(math.hypot(p, q) / VOLTS) + phase_deg, CROSSTALK_W)
+            seen.append(tuple(turn * x for x in clamp))
+        return self.adc.window(now_ms / 1000 % 1000, 640, VOLTS, HERTZ, seen)
 
     async def __aenter__(self):
         self.street = Supervisor(self.folder / "run", image.build_image().path, START_MS, speed=SPEED, broker=None,
-                                 front_end=FrontEnd(8000, 640, 60000, 2))
+                                 front_end=FrontEnd(8000, 640, 60000, 2 + len(self.others)))
         self.street.sample_source = self.samples
         await self.street.__aenter__()
         self.device = self.street.add("m", bytes([2, 0, 0, 0, 0, 7]))
@@ -60,14 +66,19 @@ class Bench:
 
     async def calibrate(self, *arguments):
         """(exit code, standard output, standard error)"""
-        code = await asyncio.to_thread(cli.main, ["calibrate", self.device.console.path, "--seconds", "4", *map(str, arguments)])
+        names = ",".join(self.names())
+        code = await asyncio.to_thread(cli.main, ["calibrate", self.device.console.path, "--seconds", "4", "--channels", names,
+                                                  *map(str, arguments)])
         out, err = self.capsys.readouterr()
         return code, out, err
 
     async def read(self):
         """What the meter reads of its clamp now."""
-        measured = await asyncio.to_thread(meter.measure, self.device.console.path, ["grid"], 10)
+        measured = await asyncio.to_thread(meter.measure, self.device.console.path, self.names(), 10)
         return measured["reading"]
+
+    def names(self):
+        return ["grid", *(name for name, _, _ in self.others)]
 
     def stored(self):
         self.street.kill("m")
@@ -169,6 +180,44 @@ def test_a_reversed_clamp_is_told_and_turned(tmp_path, capsys, monkeypatch):
     on_bench(tmp_path, capsys, scenario, turn=-1)
 
 
+def test_several_clamps_have_their_turns_and_none_disturbs_another(tmp_path, capsys, monkeypatch):
+    """grid as it should be, pv backwards, ev on another phase: the meter is calibrated when all that can be have been."""
+    full = [(0.6,), (2.5,), (10.0,), (5.0, 0.5)]
+
+    async def scenario(bench):
+        monkeypatch.setattr("builtins.input", lambda question: pytest.fail(question))
+        assert (await bench.calibrate("--channel", "battery", "--quick", "--points", points(tmp_path, bench, 8.0), "--yes", "--no-idle"))[2] \
+            == "prosumer calibrate: the meter has no clamp battery: it has grid, pv, ev\n"
+        answers(monkeypatch, bench, full)
+        code, out, err = await bench.calibrate("--channel", "grid")
+        # the maker's numbers of the others still hold (factory, class B): the meter is as good as its worst clamp
+        assert (code, err) == (0, "") and "warning" not in out and "clamp grid: class B (factory) before, B (field) after" in out
+        answers(monkeypatch, bench, full)
+        code, out, err = await bench.calibrate("--channel", "pv")
+        assert (code, err) == (0, "") and "warning, reversed" in out and "B (field) after" in out
+        answers(monkeypatch, bench, [(8.0,)])
+        code, out, err = await bench.calibrate("--channel", "ev", "--quick")
+        assert code == 2 and "warning, wrong-phase" in out and "nothing is stored: wrong-phase" in err
+        for amps, factor in ((0.8, 1.0), (4.0, 0.5), (8.0, 1.0)):
+            _, power = bench.on(amps, factor)
+            channels = (await bench.read())["channels"]
+            for name in ("grid", "pv"):
+                assert abs(channels[name]["active_power_mw"] / 1000 / power - 1) < 0.006, (name, amps, factor, channels[name])
+        kept = bench.stored()
+        assert kept["accuracy"] == "B" and [i["gain_na"] > 0 for i in kept["currents"]] == [True, False, True]
+        assert [len(i["phase"]) for i in kept["currents"]] == [3, 3, 0]
+
+    on_bench(tmp_path, capsys, scenario, others=(("pv", -1, 0.0), ("ev", 1, 120.0)))
+
+
+def points(folder, bench, amps):
+    """A file of one load, which is on."""
+    volts, power = bench.on(amps)
+    path = folder / "points.json"
+    path.write_text(json.dumps([{"load": "heater", "voltage_v": volts, "power_w": power}]))
+    return path
+
+
 @pytest.mark.parametrize("faults, amps, warning", [({"phase_deg": 120.0}, 8.0, "wrong-phase"), ({"full_scale": 14.0}, 11.0, "saturated")])
 def test_what_no_calibration_can_put_right_is_not_stored(tmp_path, capsys, monkeypatch, faults, amps, warning):
     async def scenario(bench):
@@ -190,10 +239,17 @@ def test_the_installer_says_no(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("text, arguments, reason", [
-    ('[{"voltage_v": 230}]', ["--yes"], "point 1: power_w is missing"), ('[]', [], "a list of points"), ('{', [], "points.json: "),
-    ('[{"voltage_v": 230, "power_w": 100, "power_factor": 1.2}]', [], "at most 1"),
-    ('[{"voltage_v": 230, "power_w": 100, "apparent_va": 90}]', [], "below the power"),
-    ('[{"voltage_v": true, "power_w": 100}]', [], "voltage_v is missing"), ('[{"volts": 1}]', [], "other fields"),
+    ('[{"voltage_v": 230}]', ["--yes"], "line 1, column 2: point 1: power_w is missing"), ('[]', [], "line 1, column 1: a list of points"),
+    ('{"voltage_v": 230}', [], "line 1, column 1: a list of points"), ('[\n {"voltage_v": 230,}]', [], "line 2, column "), ('', [], "no JSON"),
+    ('[{"voltage_v": 230, "power_w": 100, "power_factor": 1.2}]', [], "line 1, column 37: point 1: a power factor is at most 1"),
+    ('[{"voltage_v": 230, "power_w": 100},\n\n  {"voltage_v": 230, "power_w": 100,\n   "apparent_va": 90}\n]', [],
+     "line 4, column 4: point 2: the apparent power is below the power"),
+    ('[\n{"load": "lamp", "voltage_v": true, "power_w": 100}]', [], "line 2, column 18: point 1: voltage_v is missing or no positive"),
+    ('[{"voltage_v": 230, "power_w": 100}, {"volts": 1}]', [], "line 1, column 39: point 2: 'volts' is none of apparent_va, load,"),
+    ('[{"voltage_v": 230, "power_w": 100}, 7]', [], "line 1, column 38: point 2: is no object"),
+    ('[{"load": 3, "voltage_v": 230, "power_w": 100}]', [], "line 1, column 3: point 1: load is no text"),
+    ('[{"voltage_v": 230, "power_w": 1e9}]', [], "power_w is missing or no positive number below a million"),
+    ('[{"voltage_v": NaN, "power_w": 100}]', [], "line 1, column 3: point 1: voltage_v is missing"),
     (None, ["--yes"], "needs --points"), (None, [], "/dev/ttyNONE9 cannot be opened"),
 ])
 def test_what_is_wrong_is_said_before_the_port_is_touched(tmp_path, capsys, text, arguments, reason):

@@ -36,9 +36,9 @@ def measure(settings, seconds):
         hal.wait(now + min(hal.window_ms, 250))
         hal.feed()
         frames, covers_ms = hal.read_window(buf)
+        if hal.lost:
+            meter.lost(hal.lost)
         if frames:
-            if hal.lost:
-                meter.lost(hal.lost)
             meter.window(memoryview(buf)[:frames * width], frames, covers_ms)
             taken += 1
         now = hal.now_ms()
@@ -56,18 +56,34 @@ except (ImportError, AttributeError, KeyError, OSError) as e:
 """
 _STORE = """
 import json, os
+import board
+from prosumer.errors import Halt, Reject
 from prosumer.metering.calibration import Calibration
-def store(text):
+def store(text, settings):
     d = json.loads(text)
-    Calibration.from_dict(d)
+    c = Calibration.from_dict(d)
+    hal = board.hal()
+    if hasattr(hal, "meter"):
+        hal.meter([tuple(x) for x in settings], c)  # a chip that cannot be set so refuses it now, and not at every start
     with open("/calibration.json~", "w") as f:
         json.dump(d, f)
     os.rename("/calibration.json~", "/calibration.json")
     with open("/calibration.json") as f:
         h = Calibration.from_dict(json.load(f)).hash()
     return {"hash": "".join(["%02x" % b for b in h])}
-print(json.dumps(store(TEXT)))
+try:
+    print(json.dumps(store(TEXT, CHANNELS)))
+except (Halt, Reject) as e:
+    print(json.dumps({"refused": str(e)}))
 """
+
+
+REASONS = {
+    "calibration-range": "the metering chip cannot hold this gain or this phase (2.2 degrees at most): a smaller burden makes a clamp lead less",
+    "calibration-damaged": "its /calibration.json is damaged: delete it, and calibrate again",
+    "front-end-silent": "no samples come from its converter: check the wiring",
+    "meter-chip-silent": "its metering chip does not answer: check the wiring", "meter-chip-wrong": "another chip than its metering chip answers",
+}
 
 
 class Refused(Exception):
@@ -80,9 +96,9 @@ def measure(port, channels, seconds):
     return _ask(port, _MEASURE.replace("SETTINGS", settings).replace("SECONDS", str(min(LONGEST_S, max(1, round(seconds))))))
 
 
-def store(port, calibration):
-    """Write /calibration.json, whole or not at all; the hash that the meter will name in its readings."""
-    return _ask(port, _STORE.replace("TEXT", repr(json.dumps(calibration))))["hash"]
+def store(port, calibration, channels):
+    """Write /calibration.json, whole or not at all; the hash that the meter will name in its readings. channels: as `measure` gave them."""
+    return _ask(port, _STORE.replace("TEXT", repr(json.dumps(calibration))).replace("CHANNELS", repr(channels)))["hash"]
 
 
 def restart(port):
@@ -96,5 +112,6 @@ def _ask(port, script):
         raise PortError(f"the meter on {port} answered {output.strip()[-80:]!r}")
     answer = json.loads(lines[-1])
     if "refused" in answer:
-        raise Refused(f"the meter refuses: {answer['refused']}")
+        reason = answer["refused"]
+        raise Refused(f"the meter refuses: {reason}" + (f": {REASONS[reason]}" if reason in REASONS else ""))
     return answer

@@ -6,9 +6,10 @@ resistive load (class A). The meter measures, the firmware's own wizard computes
 is /calibration.json written, with its date. A clamp that sits backwards is turned round by its gain; one that sits on another phase, or
 saturates, is named, and stored only with --force.
 
---points FILE.json says what the reference shows instead of the keyboard, one object for each load: [{"load": "kettle", "voltage_v": 230.1,
-"power_w": 1985}, …]; instead of power_w a reference load has rated_w and rated_v; an inductive load has power_factor or apparent_va too.
+With several clamps each has its turn (--channel NAME); the meter's class is that of its worst clamp, and it stays indicative until
+all have had theirs. Power is positive in the clamp's own sense: grid what is drawn, pv what is generated, battery what is charged.
 """
+import argparse
 import datetime
 import sys
 from pathlib import Path
@@ -18,6 +19,24 @@ from prosumer_tools.calibration.solve import solve
 from prosumer_tools.meter_port import PortError, check_answers
 from prosumer_tools.unixport import FirmwareError
 
+POINTS = """the file of --points, in the order in which the loads will be switched on (a reading without load comes before, unless --no-idle):
+
+  [
+    {"load": "lamp 100 W",   "voltage_v": 230.4, "power_w": 98.2},
+    {"load": "toaster",      "voltage_v": 229.8, "power_w": 812.5},
+    {"load": "kettle",       "voltage_v": 228.9, "power_w": 1985},
+    {"load": "vacuum, idle", "voltage_v": 229.9, "power_w": 402, "power_factor": 0.71}
+  ]
+
+  voltage_v      what the reference shows at that load
+  power_w        what the reference shows; or, of a resistive load that is known,
+  rated_w        its power at
+  rated_v        this voltage (a kettle's plate: 2200 and 230)
+  power_factor   of an inductive load; or apparent_va, its apparent power
+  load           what to switch on: shown when it is its turn
+
+three resistive loads or more that span 10:1 and an inductive one: class B; one resistive load: class A.
+"""
 WARNINGS = {
     "reversed": "the clamp sits backwards: its sign is turned round; better turn the clamp itself and calibrate again",
     "wrong-phase": "the current belongs to another phase than the voltage: put the clamp on the conductor of its phase",
@@ -31,12 +50,13 @@ GRAVE = {"wrong-phase", "saturated"}
 
 
 def add_parser(subparsers):
-    p = subparsers.add_parser("calibrate", help="calibrate a meter's clamp with a reference", description=__doc__)
+    p = subparsers.add_parser("calibrate", help="calibrate a meter's clamp with a reference", description=__doc__, epilog=POINTS,
+                              formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("port", metavar="PORT", help="serial port of the meter")
     p.add_argument("--channel", metavar="NAME", default="grid", help="the clamp (default: grid)")
     p.add_argument("--channels", default="grid", help="clamps in the order of the board's inputs, if the meter is not provisioned yet")
     p.add_argument("--quick", action="store_true", help="the quick way: no load, then one resistive load")
-    p.add_argument("--points", type=Path, metavar="FILE.json", help="what the reference says, instead of asking (see above)")
+    p.add_argument("--points", type=Path, metavar="FILE.json", help="what the reference says, instead of asking (see below)")
     p.add_argument("--no-idle", action="store_true", help="leave out the reading without load (keeps the offset)")
     p.add_argument("--seconds", type=float, default=10, metavar="S", help="how long to measure at each load (default: 10)")
     p.add_argument("--yes", action="store_true", help="ask nothing: the loads are switched otherwise, and the result is stored")
@@ -85,7 +105,7 @@ def calibrate(args):
         device.restart(args.port)
         print("nothing was stored; the meter runs on as before")
         return 1
-    stored = device.store(args.port, result["calibration"])
+    stored = device.store(args.port, result["calibration"], measured["channels"])
     if stored != result["hash"]:
         raise ValueError(f"the meter read back {stored} where {result['hash']} was written; calibrate again")
     device.restart(args.port)
@@ -104,7 +124,8 @@ def take(args):
     measured = device.measure(args.port, args.channels.split(","), args.seconds)
     channels = measured["reading"]["channels"]
     if args.channel not in channels:
-        raise ValueError(f"the meter has no clamp {args.channel}: it has {', '.join(channels)}")
+        there = [c[0] for c in measured["channels"] if c[1] != "voltage"]
+        raise ValueError(f"the meter has no clamp {args.channel}: it has {', '.join(there)}")
     c = channels[args.channel]
     print(f"  the meter sees {measured['reading']['voltage_mv'] / 1000:.2f} V, {c['current_ma'] / 1000:.3f} A, "
           f"{c['active_power_mw'] / 1000:.2f} W, power factor {c['power_factor_milli'] / 1000:.3f}")
