@@ -189,7 +189,7 @@ class Agent:
     def end_slot(self, now):
         """reading → signed reading: close the slot that just ended, tell the neighbours, learn from it."""
         ended, self.slot = self.genesis.slot_at(now) - 1, self.genesis.slot_at(now)
-        interval = self.house.close_slot()
+        interval = self.house.close_slot(self.genesis.slot_s * 1000)
         if ended >= 0:
             reading = self.chain.extend(ended, self.house.totals(), self.house.uncertainty_mwh(interval), interval["flags"],
                                         self.house.accuracy(), self.house.calibration.hash())
@@ -282,7 +282,7 @@ class Agent:
         account = self.node.state.accounts[self.me]
         totals = self.house.totals()
         self.publish_human("state", json.dumps({
-            "slot": slot, "power_mw": self.house.power_mw, "voltage_mv": self.house.meter.voltage_mv,
+            "slot": slot, "power_mw": self.house.power_mw, "voltage_mv": self.house.meter.voltage_mv, "flags": self.house.flags,
             "import_mwh": totals[0], "export_mwh": totals[1], "generation_mwh": totals[2],
             "balance_ucr": account.balance_ucr, "green_mwh": account.green_mwh, "position_mwh": self.position(self.slot),
             "final_slot": self.node.final.slot, "final_hash": self.node.final_hash.hex(), "counts": self.counts, "epoch": self.wire.epoch,

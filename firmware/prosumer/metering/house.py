@@ -31,6 +31,7 @@ class House:
         # counted before: what came after the last journal is lost, and said to be
         self._gap = FLAG_GAP if self.registers.sequence > 2 else 0
         self._lost_ms = 0
+        self.flags = 0  # of the newest slot
         self.calibration = calibration
         self._journal_ms = 0
         self.power_mw = {}  # role → newest mean power, signed as in meter
@@ -82,7 +83,7 @@ class House:
 
         Time in which nobody counted, at most the slot's, widens its uncertainty."""
         interval = self.meter.close_interval(min(self._lost_ms, slot_ms))
-        interval["flags"] |= self._gap
+        self.flags = interval["flags"] = interval["flags"] | self._gap
         self._gap = self._lost_ms = 0
         for i, (name, role) in enumerate(self.roles):
             c = interval["channels"][name]
