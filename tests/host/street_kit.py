@@ -48,7 +48,9 @@ class Game(playing.Street):
         broker = self.supervisor.broker
         config = {"name": name, "channels": self.houses[name].channels, "devices": self.houses[name].devices(),
                   "broker": {"host": broker.host, "port": broker.port}}
-        device.flash.write({"config.json": json.dumps(config).encode(), "genesis.bin": (self.out / "genesis.bin").read_bytes()})
+        files = {"config.json": json.dumps(config).encode()}
+        files |= {name: (self.out / name).read_bytes() for name in ("genesis.bin", "keys.bin") if (self.out / name).exists()}
+        device.flash.write(files)
         self.supervisor.boot(name)
 
     def _overhear(self, _):
