@@ -68,6 +68,11 @@ class Pool:
         if reading.seq >= far and [r for r in waiting if far <= r.seq < reading.seq]:
             raise Reject("too-many")  # the oldest must be settled first; its sender keeps the others
         self.members.check_record(reading)
+        heads = [r.hash(self.genesis.feeder_id) for r in waiting if r.seq + 1 == reading.seq]
+        if reading.seq == account.next_seq:
+            heads = [account.head]
+        if heads and reading.previous not in heads:
+            raise Reject("broken-chain")
         waiting = [r for r in waiting if r.seq < far or reading.seq < far] + [reading]
         waiting.sort(key=lambda r: r.seq)
         self.readings[reading.member] = waiting
