@@ -32,14 +32,14 @@ CREATE TABLE IF NOT EXISTS coins (feeder BLOB, height BIGINT, place BIGINT, memb
     other BIGINT NOT NULL, amount BIGINT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (feeder, height, place));
 CREATE TABLE IF NOT EXISTS waiting (feeder BLOB, hash BLOB, slot BIGINT NOT NULL, previous BLOB NOT NULL, proposal BLOB NOT NULL,
     certificate BLOB NOT NULL, PRIMARY KEY (feeder, hash));
-CREATE TABLE IF NOT EXISTS votes (feeder BLOB, iteration BIGINT, hash BLOB, member BIGINT, signature BLOB NOT NULL,
-    PRIMARY KEY (feeder, iteration, hash, member));
+CREATE TABLE IF NOT EXISTS tokens (digest BLOB PRIMARY KEY, feeder BLOB NOT NULL, member BIGINT NOT NULL);
+CREATE INDEX IF NOT EXISTS blocks_hash ON blocks (feeder, hash);
 CREATE INDEX IF NOT EXISTS readings_slot ON readings (feeder, slot);
 CREATE INDEX IF NOT EXISTS trades_slot ON trades (feeder, slot);
 CREATE INDEX IF NOT EXISTS entries_member ON entries (feeder, member, slot);
 CREATE INDEX IF NOT EXISTS coins_member ON coins (feeder, member, slot);
 """
-TABLES = ("meta", "feeders", "genesis", "blocks", "nodes", "readings", "trades", "entries", "coins", "waiting", "votes")
+TABLES = ("meta", "feeders", "genesis", "blocks", "nodes", "readings", "trades", "entries", "coins", "waiting", "tokens")
 
 
 class DatabaseError(RuntimeError):
@@ -76,7 +76,7 @@ class Database:
         if not create and path != ":memory:" and not Path(path).is_file():
             raise DatabaseError(f"there is no archive at {path}")
         try:
-            self.link = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self.link = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
             self.link.execute("PRAGMA journal_mode = WAL")
             self.link.execute("PRAGMA synchronous = FULL")  # a block is acknowledged to the broker only when it is on the disk
         except sqlite3.Error as error:

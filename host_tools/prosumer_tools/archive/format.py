@@ -4,6 +4,7 @@ or in the state changes here and nowhere else in the archive.
     state leaves  of each member its account, then its open trades (count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each);
                   the common accounts; sealed commits
 """
+import base64
 import struct
 from dataclasses import fields
 
@@ -73,6 +74,10 @@ def trimmed(books, certificate):
     keep = dict(sorted(certificate.signatures.items())[:books.genesis.quorum])
     bits = sum(1 << m for m in keep)
     return struct.pack(">BBI32sQ", 7, certificate.kind, certificate.iteration, certificate.header_hash, bits) + b"".join(keep.values())
+
+
+def from_base64(text):
+    return base64.b64decode(text)
 
 
 # -- the state
@@ -156,3 +161,58 @@ def rows(block, outcome, minted):
         "entries": [(e.member, e.slot, e.kind, e.trade_ucr, e.loss_ucr, e.fee_ucr, e.imbalance_ucr, e.penalty_ucr) for e in outcome.entries],
         "coins": [(m, block.slot, "minted", m, amount, "") for m, amount in sorted(minted.items()) if amount],
     }
+
+
+# -- what is heard
+
+
+def voted(books, proposal):
+    """(iteration, header hash) that finalize votes for this proposal name."""
+    header = header_at(proposal)
+    return header.iteration, header.hash(books.genesis.feeder_id)
+
+
+def proposal_fault(books, proposal):
+    """Why nobody need keep this proposal; None if its proposer signed it."""
+    g, header = books.genesis, header_at(proposal)
+    if header.proposer >= g.n:
+        return "a proposal of nobody"
+    message = b"prosumer/proposal/v1\0" + g.feeder_id + header.hash(g.feeder_id)
+    if not g.keys[header.proposer].signed(message, proposal[1 + HEADER_SIZE:65 + HEADER_SIZE]):
+        return f"a proposal that member {header.proposer} did not sign"
+    return None
+
+
+def finalize_vote(books, raw, sender):
+    """(iteration, header hash, signature) of a good finalize vote; None of any other. Malformed when it is none."""
+    r = records.Reader(raw, "vote")
+    kind, iteration, member, digest = r.unpack(">xBIB32s")
+    signature = r.take(64)
+    r.end()
+    if kind != FINALIZE:
+        return None
+    g = books.genesis
+    message = b"prosumer/vote/v1\0" + g.feeder_id + struct.pack(">BI32s", kind, iteration, digest)
+    if member != sender or member >= g.n or not g.keys[member].signed(message, signature):
+        raise Malformed(f"a vote that member {sender} did not sign")
+    return iteration, digest, signature
+
+
+def certificate_of(iteration, digest, signatures):
+    bits = sum(1 << m for m in signatures)
+    return struct.pack(">BBI32sQ", 7, FINALIZE, iteration, digest, bits) + b"".join(signatures[m] for m in sorted(signatures))
+
+
+def signature_faults(books, block):
+    """Records of the body that who they name did not sign, and a header that its proposer did not: lines."""
+    g, out = books.genesis, []
+    operator = Key(g.operator)
+    for r in (*block.envelopes, *block.commits, *block.readings):
+        member = getattr(r, "member", None)
+        key = operator if member is None else g.keys[member] if member < g.n else None
+        if key is None or not key.signed(r.message(g.feeder_id), r.signature):
+            out.append(f"{type(r).__name__.lower()} of {'the operator' if member is None else f'member {member}'}: its signature does not match")
+    h = block.header
+    if h.proposer >= g.n or not g.keys[h.proposer].signed(b"prosumer/proposal/v1\0" + g.feeder_id + h.hash(g.feeder_id), block.signature):
+        out.append("header: its proposer did not sign it")
+    return out

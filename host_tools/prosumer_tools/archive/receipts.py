@@ -51,6 +51,11 @@ def entry(archive, feeder, member, slot=None):
     return build(archive, feeder, member, slot, [(height, STATE, format.account_place(member))])
 
 
+def transfer(archive, feeder, member, height, place):
+    """A transfer of coins or money that stands in a block, for whom it concerns."""
+    return record(archive, feeder, member, height, format.transfer_leaf(archive.block(feeder, height)[0], place))
+
+
 def record(archive, feeder, member, height, index):
     """Any other record of a body, by its place among the leaves."""
     return build(archive, feeder, member, archive.block(feeder, height)[0].slot, [(height, BODY, index)])

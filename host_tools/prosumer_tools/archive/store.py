@@ -74,7 +74,7 @@ class Archive:
                 self._append(feeder, [chain.add(proposal, certificate)])
                 return 1 + self._waiting(feeder)
             self._wait(feeder, header, digest, proposal, certificate)
-            return self._waiting(feeder) if certificate else 0
+            return self._waiting(feeder)
 
     def _known(self, chain, feeder, header, digest, certificate):
         if header.slot > chain.slot:
@@ -87,6 +87,25 @@ class Archive:
             if not format.certificate_fault(chain.books, parsed, header, digest):
                 self.db.do("UPDATE blocks SET certificate = ? WHERE feeder = ? AND height = ?", format.trimmed(chain.books, parsed), feeder, row[2])
         return True
+
+    def wait_for(self, feeder, proposal):
+        """Keep a proposal until a certificate comes; False if it is of no use. Refused, Malformed."""
+        header = format.header_at(proposal)
+        chain = self.chain(feeder)
+        if header.slot <= chain.slot:
+            return False
+        fault = format.proposal_fault(chain.books, proposal)
+        if fault:
+            raise Refused(fault)
+        self._wait(feeder, header, header.hash(feeder), proposal, b"")
+        self._waiting(feeder)  # it may be the one that certified blocks wait for
+        return True
+
+    def proposal_of(self, feeder, digest):
+        """The bytes of the proposal with that header, waiting or final; None."""
+        row = self.db.one("SELECT proposal FROM waiting WHERE feeder = ? AND hash = ?", feeder, digest) \
+            or self.db.one("SELECT proposal FROM blocks WHERE feeder = ? AND hash = ?", feeder, digest)
+        return bytes(row[0]) if row else None
 
     def _wait(self, feeder, header, digest, proposal, certificate):
         with self.db.transaction():
@@ -154,6 +173,10 @@ class Archive:
             raise Refused(f"no block {height} here")
         return tuple(map(bytes, row))
 
+    def bytes_of(self, feeder, height):
+        """(proposal, certificate)"""
+        return self._block(feeder, height)[:2]
+
     def block(self, feeder, height):
         """(decoded block with its certificate or None, certificate bytes, state leaves)"""
         proposal, certificate, state = self._block(feeder, height)
@@ -194,6 +217,15 @@ class Archive:
             joined += self.take(feeder, *format.parts_of(path.read_bytes()))
             progress(i + 1, len(files))
         return feeder, joined
+
+    def copy(self, other):
+        """All that another archive has and this one lacks, checked like any block; how many blocks joined."""
+        joined = 0
+        for feeder, _ in other.feeders():
+            self.enrol(other.records_of_genesis(feeder)[0])
+            for height in range(self.chain(feeder).height, other.chain(feeder).height):
+                joined += self.take(feeder, *other.bytes_of(feeder, height))
+        return joined
 
 
 def table_rows(feeder, height, rows):

@@ -1,0 +1,118 @@
+"""What the archive answers, over HTTP and MQTT alike, and to whom.
+
+    everybody   feeders, status, genesis, headers, catch-up, consistency: public, and worth nothing without their proofs
+    a member    receipt, account, search: of itself
+    operator    all members, and whole blocks
+"""
+import base64
+import hashlib
+import secrets
+
+from . import format, receipts
+from .chain import Refused
+from .search import search
+
+OPERATOR = 255
+MOST_HEADERS = 2016
+
+
+class Forbidden(Refused):
+    """Not for this asker."""
+
+
+def answer(archive, feeder, what, given, who=None):
+    """`given`: dict of arguments; `who`: None, a member's number or OPERATOR. A dict for JSON, or bytes. Refused, Forbidden."""
+    if what not in _ANSWERS:
+        raise Refused(f"no such question: {what!r}; there are {', '.join(sorted(_ANSWERS))}")
+    make, public = _ANSWERS[what]
+    given = {k: v for k, v in given.items() if v is not None}
+    if not public and who != OPERATOR and (who is None or what == "block" or given.get("member", who) != who):
+        raise Forbidden("a member's records are for that member and the operator")
+    if not public and what != "block":
+        given.setdefault("member", None if who == OPERATOR else who)
+    try:
+        return make(archive, feeder, **given)
+    except TypeError as error:
+        raise Refused(f"{what}: {str(error).split(') ')[-1].replace('_', '-')}") from None
+
+
+def b64(data):
+    return base64.b64encode(data).decode()
+
+
+def status(archive, feeder):
+    g, chain = archive.genesis(feeder), archive.chain(feeder)
+    slot, waiting = archive.gap(feeder)
+    return {"feeder": feeder.hex(), "street": g.name, "members": g.n, "slot_s": g.slot_s, "start_s": g.start_s, "blocks": chain.height,
+            "last_slot": slot, "last_hash": chain.tip.hex(), "missing_between": [slot, waiting[0]] if waiting else None, "waiting": len(waiting)}
+
+
+def genesis(archive, feeder, number=0):
+    found = archive.records_of_genesis(feeder)
+    if not 0 <= number < len(found):
+        raise Refused(f"no genesis number {number}")
+    return found[number]
+
+
+def headers(archive, feeder, first=0, count=MOST_HEADERS):
+    """A file of headers, as `prosumer headers` reads it: count:4, then 146 bytes each, by height from `first` on."""
+    rows = archive.db.all("SELECT proposal FROM blocks WHERE feeder = ? AND height >= ? ORDER BY height LIMIT ?", feeder, first,
+                          max(0, min(count, MOST_HEADERS)))
+    return len(rows).to_bytes(4, "big") + b"".join(bytes(p)[1:1 + format.HEADER_SIZE] for p, in rows)
+
+
+def catch_up(archive, feeder, old):
+    return {k: b64(v) if isinstance(v, bytes) else v for k, v in receipts.catch_up(archive, feeder, old).items()}
+
+
+def consistency(archive, feeder, old, new):
+    return {"old": old, "new": new, "proof": b64(b"".join(receipts.consistency(archive, feeder, old, new)))}
+
+
+def block(archive, feeder, slot):
+    """As a run keeps it."""
+    height = archive.height_of(feeder, slot)
+    if height is None:
+        raise Refused(f"slot {slot} has no block")
+    proposal, certificate = archive.bytes_of(feeder, height)
+    return format.file_of(proposal, certificate)
+
+
+def receipt(archive, feeder, slot, member=None):
+    return receipts.receipt(archive, feeder, _needed(member), slot)
+
+
+def account(archive, feeder, member=None, slot=None):
+    return receipts.entry(archive, feeder, _needed(member), slot)
+
+
+def searched(archive, feeder, kind, member=None, first=None, last=None, min_mwh=None, max_mwh=None, side=None, limit=100, proofs=1):
+    return {"hits": search(archive, feeder, kind, member, first, last, min_mwh, max_mwh, side, limit, bool(proofs))}
+
+
+def _needed(member):
+    if member is None:
+        raise Refused("say which member")
+    return member
+
+
+_ANSWERS = {"status": (status, True), "genesis": (genesis, True), "headers": (headers, True), "catch-up": (catch_up, True),
+            "consistency": (consistency, True), "receipt": (receipt, False), "account": (account, False), "search": (searched, False),
+            "block": (block, False)}
+
+
+# -- who asks over HTTP
+
+
+def new_token(archive, feeder, member):
+    """A secret for a member or the operator; the database keeps only its hash."""
+    if member != OPERATOR and not 0 <= member < archive.genesis(feeder).n:
+        raise Refused(f"no member {member} on this feeder")
+    token = secrets.token_urlsafe(24)
+    archive.db.do("INSERT INTO tokens VALUES (?, ?, ?)", hashlib.sha256(token.encode()).digest(), feeder, member)
+    return token
+
+
+def asker(archive, feeder, token):
+    row = archive.db.one("SELECT member FROM tokens WHERE digest = ? AND feeder = ?", hashlib.sha256(token.encode()).digest(), feeder)
+    return row[0] if row else None

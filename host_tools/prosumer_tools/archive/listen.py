@@ -1,0 +1,138 @@
+"""Follows feeders over MQTT, and answers there.
+
+    p/FEEDER/proposal/MEMBER, p/FEEDER/vote/MEMBER    what the street agrees on
+    a/FEEDER/ask/MEMBER → a/FEEDER/answer/MEMBER      {"id": …, "ask": "receipt", "slot": 7} → {"id": …, "receipt": base64 | …}
+                                                      the broker's ACL says who may write as whom (255: the operator)
+    On a feeder that seals its records both are sealed, as kinds archive-ask and archive-answer (the answer as sender 255).
+
+A proposal is on the disk before the broker hears that it arrived, and the session is kept while the archive is off, so the broker hands
+over afterwards what it queued. Finalize votes stay in memory: a block without a certificate of its own is final by the next that has one.
+"""
+import json
+
+import paho.mqtt.client as mqtt
+
+from prosumer_tools.feederkeys import BadSeal, FeederKeys
+
+from . import format
+from .answers import OPERATOR, answer, b64
+from .chain import Refused
+from .format import Malformed
+
+MOST_VOTES = 64  # of one member: whoever votes for more than that loses the oldest
+
+
+class Ear:
+    """One feeder's proposals and votes → blocks with certificates into the archive. `told(text)`: what a person should know."""
+
+    def __init__(self, archive, feeder, told=lambda text: None):
+        self.archive, self.feeder, self.told = archive, feeder, told
+        self.votes = [{} for _ in range(64)]  # member → {(iteration, header hash): signature}
+
+    def hear(self, kind, member, payload):
+        try:
+            if kind == "proposal":
+                self._proposal(payload)
+            elif kind == "vote":
+                self._vote(payload, member)
+        except (Refused, Malformed) as error:
+            self.told(str(error))
+
+    def _proposal(self, raw):
+        if self.archive.wait_for(self.feeder, raw):
+            self._certify(*format.voted(self.archive.chain(self.feeder).books, raw))
+
+    def _vote(self, raw, member):
+        vote = format.finalize_vote(self.archive.chain(self.feeder).books, raw, member)
+        if vote:
+            mine = self.votes[member]
+            mine[vote[:2]] = vote[2]
+            while len(mine) > MOST_VOTES:
+                del mine[next(iter(mine))]
+            self._certify(*vote[:2])
+
+    def _certify(self, iteration, digest):
+        books = self.archive.chain(self.feeder).books
+        signatures = {m: votes[iteration, digest] for m, votes in enumerate(self.votes) if (iteration, digest) in votes}
+        if len(signatures) < books.genesis.quorum:
+            return
+        proposal = self.archive.proposal_of(self.feeder, digest)
+        if proposal and self.archive.take(self.feeder, proposal, format.certificate_of(iteration, digest, signatures)):
+            slot, waiting = self.archive.gap(self.feeder)
+            self.told(f"block {slot}" + (f"; {len(waiting)} wait for one that is missing before slot {waiting[0]}" if waiting else ""))
+
+
+class Listener:
+    """An MQTT client for all feeders of an archive; paho's own thread calls it.
+
+    `keys`: {feeder: FeederKeys} of those that seal their records; `tls`: (CA file, certificate file or None, its key or None)."""
+
+    def __init__(self, archive, host, port=1883, user=None, password=None, client_id="prosumer-archive", told=lambda text: None, keys=(),
+                 tls=None):
+        self.archive, self.told = archive, told
+        self.ears = {f: Ear(archive, f, told) for f, _ in archive.feeders()}
+        self.keys = {f: dict(keys).get(f) or FeederKeys(f, {}) for f in self.ears}
+        self.refused = {}  # why a message could not be opened → how many
+        self.client = c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
+        if user:
+            c.username_pw_set(user, password)
+        if tls:
+            c.tls_set(*tls)
+        c.on_connect = self._connected
+        c.on_message = self._message
+        c.on_disconnect = lambda c, u, flags, reason, p: told("the broker is gone; trying again") if reason.is_failure else None
+        c.reconnect_delay_set(1, 60)
+        c.connect(host, port)
+
+    def _connected(self, client, userdata, flags, reason, properties):
+        if reason.is_failure:
+            self.told(f"the broker refuses: {reason}")
+            return
+        topics = [(f"{what.format(f.hex())}", 1) for f in self.ears for what in ("p/{}/proposal/+", "p/{}/vote/+", "a/{}/ask/+")]
+        client.subscribe(topics)
+        self.told(f"listening to {len(self.ears)} feeder" + "s" * (len(self.ears) != 1))
+
+    def _message(self, client, userdata, message):
+        parts = message.topic.split("/")
+        try:
+            feeder, kind, member = bytes.fromhex(parts[1]), parts[2], int(parts[3])
+            ear = self.ears[feeder]
+        except (ValueError, IndexError, KeyError):
+            return
+        if parts[0] == "p" and kind not in ("proposal", "vote") or not 0 <= member < 256:
+            return
+        wire = self.keys[feeder]
+        try:
+            payload = wire.open(kind if parts[0] == "p" else "archive-ask", member, message.payload)
+        except BadSeal as error:
+            self.refused[str(error)] = self.refused.get(str(error), 0) + 1
+            if self.refused[str(error)] == 1:
+                self.told(f"a message of member {member} cannot be opened: {error}; are the feeder keys the newest?")
+            return
+        if parts[0] == "p" and member < 64:
+            ear.hear(kind, member, payload)
+        elif kind == "ask":
+            said = json.dumps(self.asked(feeder, member, payload)).encode()
+            client.publish(f"a/{feeder.hex()}/answer/{member}", wire.seal("archive-answer", OPERATOR, said), qos=1)
+
+    def asked(self, feeder, member, payload):
+        request, said = {}, {}
+        try:
+            request = json.loads(payload)
+            what = request.pop("ask")
+            said["id"] = request.pop("id", None)
+            given = answer(self.archive, feeder, what, request, member)
+            said[what] = b64(given) if isinstance(given, bytes) else given
+        except Refused as error:
+            said["error"] = str(error)
+        except (ValueError, KeyError, AttributeError, TypeError):
+            said["error"] = 'ask as {"id": …, "ask": "receipt", "slot": 7}'
+        return said
+
+    def start(self):
+        self.client.loop_start()
+        return self
+
+    def stop(self):
+        self.client.disconnect()
+        self.client.loop_stop()

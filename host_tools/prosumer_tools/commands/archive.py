@@ -1,0 +1,277 @@
+"""`prosumer archive`: keep every block of one or many feeders in a database that nobody has to trust, and answer with proofs.
+
+    prosumer archive import DB RUN|ARCHIVE|URL…                     blocks that were recorded; fills gaps
+    prosumer archive follow DB --broker HOST --genesis FILE…        until stopped; answers over MQTT, and with --http over HTTP
+    prosumer archive serve DB --http HOST:PORT                      answers over HTTP alone
+    prosumer archive status|search|check|backup|restore|export|token DB …
+DB is a file (SQLite) or postgresql://user:password@host/name. Receipts: `prosumer receipt DB --member M --slot K`.
+"""
+import json
+import os
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from prosumer_tools.archive import answers, format
+from prosumer_tools.archive.chain import Refused
+from prosumer_tools.archive.check import against, check
+from prosumer_tools.archive.database import Database, DatabaseError, restore
+from prosumer_tools.archive.export import FORMATS, export
+from prosumer_tools.archive.http import Server
+from prosumer_tools.archive.search import KINDS, search
+from prosumer_tools.archive.source import choose
+from prosumer_tools.archive.store import Archive
+from prosumer_tools.feederkeys import BadSeal, FeederKeys
+from prosumer_tools.verify.records import Malformed
+
+
+class Fault(Exception):
+    """Said already; exit code 1."""
+
+
+def add_parser(subparsers):
+    p = subparsers.add_parser("archive", help="keep every block of many feeders, search them, prove what was found",
+                              description=__doc__.split("\n\n")[0])
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name, does, text, feeder=True):
+        a = actions.add_parser(name, help=text, description=text)
+        a.add_argument("db", metavar="DB", help="an SQLite file, or postgresql://user:password@host/name")
+        if feeder:
+            a.add_argument("--feeder", metavar="ID", help="id (its first digits are enough) or name; not needed when there is one")
+        a.set_defaults(run=_run, does=does)
+        return a
+
+    a = action("import", _import, "take in runs, other archives, or an archive's URL; what is there already is skipped", False)
+    a.add_argument("sources", nargs="+", metavar="RUN|ARCHIVE|URL")
+    a.add_argument("--token", help="for a URL: the operator's token there (default: $PROSUMER_TOKEN)")
+    a = action("follow", _follow, "follow feeders over MQTT until stopped", False)
+    _listening(a)
+    a.add_argument("--http", metavar="HOST:PORT", help="answer over HTTP too")
+    a = action("serve", _serve, "answer over HTTP alone", False)
+    a.add_argument("--http", metavar="HOST:PORT", default="127.0.0.1:8046")
+    action("status", _status, "feeders, blocks, gaps", False).add_argument("--json", action="store_true")
+    a = action("search", _search, "readings, trades, entries or coins, with their receipts")
+    a.add_argument("kind", choices=KINDS)
+    for name, text in (("member", "number"), ("first", "slot"), ("last", "slot"), ("limit", "most hits (100)")):
+        a.add_argument(f"--{name}", type=int, metavar="N", help=text)
+    for name in ("min", "max"):
+        a.add_argument(f"--{name}-kwh", type=float, metavar="KWH")
+    a.add_argument("--side", help="trades: bought or sold; coins: minted, given, received, retired; entries: their kind")
+    a.add_argument("--receipts", type=Path, metavar="FOLDER", help="write the receipt of each hit there")
+    a.add_argument("--json", action="store_true", help="with the receipts in base64")
+    a = action("check", _check, "check all of it again, down to every signature")
+    a.add_argument("--quick", action="store_true", help="without the signatures inside the bodies")
+    a.add_argument("--against", nargs="+", type=Path, default=[], metavar="FILE", help="headers that meters hold (meter-NAME.bin of a run)")
+    a = action("backup", lambda args: _archive(args, False).db.backup(args.out), "copy a running archive", False)
+    a.add_argument("out", type=Path, metavar="FILE")
+    a = action("restore", lambda args: restore(args.backup, args.db), "bring a backup back, into an empty place", False)
+    a.add_argument("backup", type=Path, metavar="FILE")
+    a = action("export", _export, "tables as CSV or Parquet")
+    a.add_argument("out", type=Path, metavar="FOLDER")
+    a.add_argument("--format", choices=FORMATS, default="csv")
+    for name in ("first", "last"):
+        a.add_argument(f"--{name}", type=int, metavar="SLOT")
+    a = action("token", _token, "a new secret with which a member (or the operator) asks over HTTP")
+    a.add_argument("--member", type=int, metavar="N", help="default: the operator")
+
+
+def _listening(a):
+    a.add_argument("--broker", required=True, metavar="HOST[:PORT]")
+    a.add_argument("--genesis", nargs="+", type=Path, default=[], metavar="FILE", help="of feeders that are new here")
+    a.add_argument("--keys", nargs="+", type=Path, default=[], metavar="FILE", help="feeder keys, of feeders that seal their records")
+    a.add_argument("--user", metavar="NAME")
+    a.add_argument("--password-file", type=Path, metavar="FILE", help="or $PROSUMER_PASSWORD")
+    a.add_argument("--client-id", default="prosumer-archive", help="its name at the broker, which queues for it while it is off")
+    a.add_argument("--tls", metavar="CA", help="the broker's certificate authority")
+    a.add_argument("--certificate", nargs=2, metavar=("CERT", "KEY"), help="the archive's own, for a broker that asks for one")
+
+
+def _run(args):
+    try:
+        args.does(args)
+        return 0
+    except Fault:
+        return 1
+    except (Refused, Malformed, DatabaseError, BadSeal) as e:
+        print(f"prosumer archive: {e}", file=sys.stderr)
+    except urllib.error.URLError as e:
+        print(f"prosumer archive: {getattr(e, 'url', '')} {e.reason if hasattr(e, 'reason') else e}", file=sys.stderr)
+    except OSError as e:
+        print(f"prosumer archive: {e.filename or args.db}: {e.strerror or e}", file=sys.stderr)
+    return 2
+
+
+def _archive(args, create=False):
+    return Archive(Database(args.db, create))
+
+
+def _import(args):
+    archive = _archive(args, True)
+    for source in args.sources:
+        if source.startswith(("http://", "https://")):
+            joined = _from_url(archive, source.rstrip("/"), args.token or os.environ.get("PROSUMER_TOKEN", ""))
+        elif (Path(source) / "genesis.bin").is_file():
+            joined = archive.bring_in(source)[1]
+        elif Path(source).is_dir():
+            raise Refused(f"{source}: no run here (genesis.bin and a folder records are needed)")
+        else:
+            joined = archive.copy(Archive(Database(source, create=False)))
+        print(f"{source}: {joined} blocks joined the archive")
+    _say_gaps(archive)
+
+
+def _from_url(archive, url, token):
+    """Whatever another archive has after what is here, or in the gap; it is checked like any block."""
+    def ask(path):
+        request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read()
+    joined = 0
+    for feeder in (f["feeder"] for f in json.loads(ask("/"))["feeders"]):
+        archive.enrol(ask(f"/{feeder}/genesis"))
+        chain = archive.chain(bytes.fromhex(feeder))
+        while True:
+            found = ask(f"/{feeder}/headers?first={chain.height}&count=256")
+            if len(found) == 4:
+                break
+            before = chain.height
+            for at in range(4, len(found), format.HEADER_SIZE):
+                header = format.header_at(b"\x09" + found[at:at + format.HEADER_SIZE])
+                joined += archive.take(bytes.fromhex(feeder), *format.parts_of(ask(f"/{feeder}/block?slot={header.slot}")))
+            chain = archive.chain(bytes.fromhex(feeder))
+            if chain.height == before:
+                break
+    return joined
+
+
+def _follow(args):
+    from prosumer_tools.archive.listen import Listener
+    archive = _archive(args, True)
+    for path in args.genesis:
+        archive.enrol(path.read_bytes())
+    if not archive.feeders():
+        raise Refused("the archive has no feeder yet: give --genesis FILE")
+    keys = [FeederKeys.load(path) for path in args.keys]
+    password = args.password_file.read_text().strip() if args.password_file else os.environ.get("PROSUMER_PASSWORD")
+    host, port = _address(args.broker, 1883)
+    tls = (args.tls, *(args.certificate or (None, None))) if args.tls else None
+    server = _server(archive, args.http) if args.http else None
+    listener = Listener(archive, host, port, args.user, password, args.client_id, _tell, {k.feeder_id: k for k in keys}, tls).start()
+    try:
+        threading.Event().wait()
+    finally:
+        listener.stop()
+        if server:
+            server.shutdown()
+
+
+def _serve(args):
+    server = _server(_archive(args), args.http)
+    try:
+        threading.Event().wait()
+    finally:
+        server.shutdown()
+
+
+def _server(archive, address):
+    server = Server(archive, *_address(address, 8046)).start()
+    _tell(f"answering at {server.url}")
+    return server
+
+
+def _address(text, port):
+    host, colon, number = text.rpartition(":")
+    if not colon:
+        return text, port
+    if not number.isdigit():
+        raise Refused(f"{text!r} is no HOST:PORT")
+    return host, int(number)
+
+
+def _tell(text):
+    print(text, flush=True)
+
+
+def _status(args):
+    archive = _archive(args)
+    found = [answers.status(archive, f) for f, _ in archive.feeders()]
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return
+    for s in found:
+        print(f"{s['feeder']}  {s['street']:24}{s['members']:>4} members{s['blocks']:>9} blocks, the last of slot {s['last_slot']}")
+    _say_gaps(archive)
+
+
+def _say_gaps(archive):
+    for feeder, name in archive.feeders():
+        slot, waiting = archive.gap(feeder)
+        if waiting:
+            print(f"{name}: {len(waiting)} blocks from slot {waiting[0]} on wait for one that is missing after slot {slot};"
+                  " import it from a run or another archive")
+
+
+def _search(args):
+    archive = _archive(args)
+    feeder = choose(archive, args.feeder)
+    low, high = (None if v is None else round(v * 1e6) for v in (args.min_kwh, args.max_kwh))
+    hits = search(archive, feeder, args.kind, args.member, args.first, args.last, low, high, args.side, args.limit or 100,
+                  bool(args.json or args.receipts))
+    if args.receipts:
+        args.receipts.mkdir(parents=True, exist_ok=True)
+        for i, hit in enumerate(hits):
+            if hit["receipt"]:
+                name = f"{args.kind}-{hit['slot']}-{hit['member']}-{i}.bin"
+                (args.receipts / name).write_bytes(format.from_base64(hit["receipt"]))
+    if args.json:
+        print(json.dumps(hits, indent=1))
+        return
+    columns = [c for c in hits[0] if c != "receipt"] if hits else []
+    if hits:
+        print("  ".join(columns))
+    for hit in hits:
+        print("  ".join(str(hit[c]).rjust(len(c)) for c in columns))
+    print(f"{len(hits)} {args.kind}" + (f", receipts in {args.receipts}" if args.receipts else ""))
+
+
+def _check(args):
+    archive = _archive(args)
+    chosen = [choose(archive, args.feeder)] if args.feeder else [f for f, _ in archive.feeders()]
+    bad = False
+    for feeder in chosen:
+        result = check(archive, feeder, not args.quick, _progress if sys.stderr.isatty() else lambda done, of: None)
+        for path in args.against:
+            data = path.read_bytes()
+            headers = [data[at:at + format.HEADER_SIZE] for at in range(4, len(data), format.HEADER_SIZE)]
+            try:
+                result.faults += [f"{line} ({path.name})" for line in against(archive, feeder, headers)]
+            except Malformed as error:
+                raise Malformed(f"{path}: {error}") from None
+        for line in result.faults:
+            print(line)
+        more = f" and {result.more} more" if result.more else ""
+        verdict = "all holds" if result.ok else f"{len(result.faults)}{more} faults"
+        print(f"{feeder.hex()}: {result.blocks} blocks, {result.certificates} certificates, {result.signatures} signatures: {verdict}")
+        bad = bad or not result.ok
+    if bad:
+        raise Fault
+
+
+def _progress(done, of):
+    print(f"  block {done} of {of}", end="\r" if done < of else "\r" + " " * 40 + "\r", file=sys.stderr, flush=True)
+
+
+def _export(args):
+    archive = _archive(args)
+    last = 1 << 32 if args.last is None else args.last
+    for path, rows in export(archive, choose(archive, args.feeder), args.out, args.format, args.first or 0, last):
+        print(f"{path}: {rows} rows")
+
+
+def _token(args):
+    archive = _archive(args)
+    feeder = choose(archive, args.feeder)
+    print(answers.new_token(archive, feeder, answers.OPERATOR if args.member is None else args.member))
