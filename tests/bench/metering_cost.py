@@ -25,9 +25,9 @@ if what == "all":
 elif what == "kernel":
     for k in range(windows):
         for c in meter._all:
-            kernel.add_pair(buf, c.geometry, c.sums, 100, 1600)
+            c.add(buf, c.sums, 100, 1600)
             c.sums[:] = meter._all[0].edge
-        kernel.crossing(buf, meter._cross, array("i", [1 << 24, 0, 1 << 24, 1 << 23, 0, 0]), 100, 1600)
+        kernel.crossing(100, 1600, buf, meter._cross, array("i", [1 << 24, 0, 1 << 24, 1 << 23, 0, 0]))
 elif what == "loop":
     def loop(n):
         s = 0
@@ -65,7 +65,7 @@ def cost():
             windows = 2000
             everything, inner = (min(cpu(w, windows, currents, file) for _ in range(3)) - start for w in ("all", "kernel"))
             turn = (min(cpu("loop", windows, currents, file) for _ in range(3)) - start) / windows / 1000
-            second = {arch: 8000 * ((1 + currents) * c["add_pair"] + c["crossing"]) for arch, c in per_frame.items()}
+            second = {arch: 8000 * ((1 + 4 * currents) * c["add_dot"] + c["crossing"]) for arch, c in per_frame.items()}
             rest = max(0.0, everything - inner * 1600 / 1500) / windows * 5 / turn
             out[f"{1 + currents} channels"] = {
                 "samples_per_s_here": round(windows * 1600 * (1 + currents) / everything),

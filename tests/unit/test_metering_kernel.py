@@ -19,53 +19,50 @@ def wide(acc, word):
 
 def plain(samples, g, start, end):
     """The definition, in integers of any size."""
-    step, v, vd, i, di, q, top = g
-    s = [0] * 6
+    step, other, this, _, top = g
+    s = [0] * 3
     for n in range(start, end):
-        x = samples[n * step + i - di]
-        at = n * step + v - vd
+        x = samples[(n + 1) * step - this]
         s[0] += x
         s[1] += x * x >= top
-        s[2] += x * x
-        s[3] += x * samples[at]
-        s[4] += x * samples[at - step]
-        s[5] += x * samples[at - q]
+        s[2] += x * samples[(n + 1) * step - other]
     return s
 
 
 def check(samples, g, start, end):
-    acc = array("i", [0] * kernel.WORDS)
+    acc = array("i", [5] * kernel.WORDS)
     middle = (start + end) // 2
-    kernel.add_pair(bytearray(bytes(samples)), g, acc, start, middle)
-    kernel.add_pair(bytearray(bytes(samples)), g, acc, middle, end)
-    got = [acc[0], acc[1]] + [wide(acc, w) for w in (2, 4, 6, 8)]
+    kernel.add_dot(start, middle, bytearray(bytes(samples)), g, acc)
+    kernel.add_dot(middle, end, bytearray(bytes(samples)), g, acc)
+    word = g[3]
+    got = [acc[word] - 5, acc[word + 1] - 5, wide(acc, word + 2) - (5 << 16) - 5]
     assert got == plain(samples, g, start, end), got
+    assert [acc[k] for k in range(kernel.WORDS) if not word <= k < word + 4] == [5] * (kernel.WORDS - 4)
 
 
 def test_sums_match_the_definition():
     s = frames(700, 1)
-    check(s, array("i", [3, 0, 0, 1, 0, 40 * 3, 32000 * 32000]), 50, 700)
-    check(s, array("i", [3, 0, 17 * 3, 2, 18 * 3, 44 * 3, 30000 * 30000]), 80, 700)
-    check(s, array("i", [3, 1, 6, 2, 0, 3, 1]), 10, 10)
+    check(s, array("i", [3, 3, 2, 0, 32000 * 32000]), 50, 700)
+    check(s, array("i", [3, 18 * 3, 19 * 3 - 2, 4, 30000 * 30000]), 80, 700)
+    check(s, array("i", [3, 60 * 3 - 1, 18 * 3 - 2, 12, 30000 * 30000]), 80, 700)
+    check(s, array("i", [3, 1, 1, 8, 1]), 10, 10)
 
 
 def test_sums_of_full_scale_samples_do_not_wrap():
-    check(frames(700, 7, True), array("i", [3, 0, 0, 1, 0, 120, 32767 * 32767]), 50, 700)
+    check(frames(700, 7, True), array("i", [3, 43 * 3, 2, 0, 32767 * 32767]), 50, 700)
 
 
 def test_longest_group_at_the_negative_limit():
     """Every product is 2^30: MAX_FRAMES of them need 45 bits, and the low words stay below 2^31."""
     samples = bytearray(b"\x00\x80" * 2 * 256)
     acc = array("i", [0] * kernel.WORDS)
-    g = array("i", [2, 0, 0, 1, 0, 2, 32767 * 32767])
+    g = array("i", [2, 4, 1, 0, 32767 * 32767])
     done = 0
     while done < kernel.MAX_FRAMES:
         n = min(250, kernel.MAX_FRAMES - done)
-        kernel.add_pair(samples, g, acc, 2, 2 + n)
+        kernel.add_dot(2, 2 + n, samples, g, acc)
         done += n
-    for word in (2, 4, 6, 8):
-        assert wide(acc, word) == kernel.MAX_FRAMES << 30
-        assert 0 <= acc[word] < 1 << 31
+    assert wide(acc, 2) == kernel.MAX_FRAMES << 30 and 0 <= acc[2] < 1 << 31
     assert acc[0] == -(kernel.MAX_FRAMES << 15) and acc[1] == kernel.MAX_FRAMES
 
 
@@ -76,9 +73,9 @@ def test_low_words_at_their_largest():
     done = 0
     while done < kernel.MAX_FRAMES:
         n = min(290, kernel.MAX_FRAMES - done)
-        kernel.add_pair(samples, array("i", [2, 0, 0, 1, 0, 2, 25]), acc, 2, 2 + n)
+        kernel.add_dot(2, 2 + n, samples, array("i", [2, 2, 1, 4, 25]), acc)
         done += n
-    assert wide(acc, 4) == -kernel.MAX_FRAMES and 0 <= acc[4] < 1 << 31
+    assert wide(acc, 6) == -kernel.MAX_FRAMES and 0 <= acc[6] < 1 << 31
 
 
 def test_crossing_of_a_ramp_lies_where_geometry_says():
@@ -87,15 +84,15 @@ def test_crossing_of_a_ramp_lies_where_geometry_says():
     samples = array("h", rising + rising[::-1] + rising)
     g = array("i", [1, 0, 5])
     st = array("i", [sum(samples[1:6]) + kernel.BIAS, 0, kernel.BIAS, 1000, 0, 0])
-    n = kernel.crossing(samples, g, st, 6, len(samples))
+    n = kernel.crossing(6, len(samples), samples, g, st)
     # armed below -1000, the first rise through 0 after that: the sum is zero when its middle frame is, frame 10, so at 12
     assert n == 12 and st[4] == st[5] == 500, (n, st)
-    n = kernel.crossing(samples, g, st, n + 1, len(samples))
+    n = kernel.crossing(n + 1, len(samples), samples, g, st)
     assert n == 42 + 12 and st[4] == st[5], (n, st)
-    assert kernel.crossing(samples, g, st, n + 1, len(samples)) == -1
+    assert kernel.crossing(n + 1, len(samples), samples, g, st) == -1
 
 
 def test_noise_within_the_hysteresis_does_not_cross():
     samples = array("h", [(-3, 3)[k & 1] for k in range(400)])
     st = array("i", [kernel.BIAS + 3, 0, kernel.BIAS, 10, 0, 0])
-    assert kernel.crossing(samples, array("i", [1, 0, 5]), st, 10, 400) == -1
+    assert kernel.crossing(10, 400, samples, array("i", [1, 0, 5]), st) == -1

@@ -41,6 +41,11 @@ class Channel:
         self.imported = self.exported = self.reactive = 0  # nW*ms
         self.squares = self.variance = self.groups = self.p_sum = self.p_squares = self.p_most = self.flags = 0
 
+    def add(self, buf, acc, start, end):
+        """Frames start … end of `buf` to all sums in `acc`."""
+        for g in self.geometry:
+            kernel.add_dot(start, end, buf, g, acc)
+
     def so_far(self):
         """(import, export) of the open interval in whole mWh: what a journal may count before the interval is closed."""
         return (self.kept_import + self.imported) // NWMS_PER_MWH, (self.kept_export + self.exported) // NWMS_PER_MWH

@@ -17,94 +17,67 @@ from micropython import const
 
 MAX_FRAMES = const(32767)  # of one group: 32767 * 0xFFFF < 2^31
 
-# Words of a channel's sums: sum I, clipped samples, then low and high word of I*I, V[n]*I, V[n-1]*I, V[n-q]*I
-WORDS = const(10)
+# Words of a channel's sums: four for each of its dot products: sum I, clipped samples, low and high word of the product
+WORDS = const(16)
 BIAS = const(1 << 24)  # keeps the filter's value positive in memory: 511 * 32768 < 2^24
 
 
 @micropython.viper
-def add_pair(buf, g: ptr32, acc: ptr32, start: int, end: int):
-    """Add frames `start` ≤ n < `end` of one voltage-current pair to `acc` (a voltage is paired with itself).
+def add_dot(start: int, end: int, p: ptr16, g: ptr32, acc: ptr32):
+    """Add one channel times another, frames `start` ≤ n < `end` of `p`, to four words of `acc`: sums, clipped, low, high.
 
-    g: channels in a frame, voltage's place, voltage's delay, current's place, current's delay, quarter of a
-    cycle, square of the clipping level; delays and quarter in samples of the buffer, that is already times the channels.
-    The frames before `start` that the delays reach, and one more, must exist."""
-    p = ptr16(buf)
+    g: channels in a frame; how many samples before the end of its frame the other channel lies, and this one; first word in `acc`;
+    square of the clipping level. More than a frame is a delay: the frames before `start` that it reaches must exist. The arguments that
+    the loop needs come first, as that is how viper hands out its registers; words are read without a sign where `int` has 64 bits."""
     step = int(g[0])
-    v = start * step + int(g[1]) - int(g[2])
-    i = start * step + int(g[3]) - int(g[4])
-    back = int(g[5])
-    top = int(g[6])
-    s = clip = l2 = h2 = l0 = h0 = l1 = h1 = lq = hq = 0
-    before = (int(p[v - step]) ^ 0x8000) - 0x8000
-    n = end - start
-    while n > 0:
-        x = (int(p[i]) ^ 0x8000) - 0x8000
-        now = (int(p[v]) ^ 0x8000) - 0x8000
+    other = int(g[2]) - int(g[1])
+    start = (start + 1) * step - int(g[2])
+    end = (end + 1) * step - int(g[2])
+    s = clip = low = high = 0
+    while start < end:
+        x = (int(p[start]) ^ 0x8000) - 0x8000
         s += x
-        y = x * x
-        if y >= top:
+        if x * x >= int(g[4]):
             clip += 1
-        l2 += y & 0xFFFF
-        h2 += y >> 16
-        y = x * now
-        l0 += y & 0xFFFF
-        h0 += y >> 16
-        y = x * before
-        l1 += y & 0xFFFF
-        h1 += y >> 16
-        y = x * ((int(p[v - back]) ^ 0x8000) - 0x8000)
-        lq += y & 0xFFFF
-        hq += y >> 16
-        before = now
-        v += step
-        i += step
-        n -= 1
+        x *= (int(p[start + other]) ^ 0x8000) - 0x8000
+        low += x & 0xFFFF
+        high += x >> 16
+        start += step
     # added to the low 32 bits of a word, which is the same with and without a sign
-    acc[0] = int(acc[0]) + s
-    acc[1] = int(acc[1]) + clip
-    acc[2] = int(acc[2]) + l2
-    acc[3] = int(acc[3]) + h2
-    acc[4] = int(acc[4]) + l0
-    acc[5] = int(acc[5]) + h0
-    acc[6] = int(acc[6]) + l1
-    acc[7] = int(acc[7]) + h1
-    acc[8] = int(acc[8]) + lq
-    acc[9] = int(acc[9]) + hq
+    n = int(g[3])
+    acc[n] = int(acc[n]) + s
+    acc[n + 1] = int(acc[n + 1]) + clip
+    acc[n + 2] = int(acc[n + 2]) + low
+    acc[n + 3] = int(acc[n + 3]) + high
 
 
 @micropython.viper
-def crossing(buf, g: ptr32, st: ptr32, start: int, end: int) -> int:
-    """The first frame from `start` at which the fundamental of the voltage has risen through its level, or -1.
+def crossing(start: int, end: int, p: ptr16, g: ptr32, st: ptr32) -> int:
+    """Where, from frame `start` on, the fundamental of the voltage first rises through its level, or -1; in samples of `p`, whose
+    number divided by the channels is the frame's.
 
     The fundamental is a moving sum of the voltage over about a period of the 5th harmonic: linear phase, no
     settling. g: channels in a frame, place, length of the sum in samples of the buffer. The crossing lies
     st[4]/st[5] of a frame after the frame before; a new one needs the sum to have gone below level - hysteresis.
     st: sum + BIAS, armed, level + BIAS, hysteresis, and the two words of the fraction."""
-    p = ptr16(buf)
     step = int(g[0])
-    v = start * step + int(g[1])
-    back = int(g[2])
+    start = start * step + int(g[1])
+    end = end * step + int(g[1])
     y = int(st[0])
-    armed = int(st[1])
-    level = int(st[2])
-    low = level - int(st[3])
-    n = start
-    while n < end:
+    low = int(st[2]) - int(st[3])
+    while start < end:
         # both samples are offset by 2^15, which cancels in the difference
-        d = (int(p[v]) ^ 0x8000) - (int(p[v - back]) ^ 0x8000)
+        d = (int(p[start]) ^ 0x8000) - (int(p[start - int(g[2])]) ^ 0x8000)
         y += d
-        if armed:
-            if y >= level:
-                st[4] = level + d - y
+        if int(st[1]):
+            if y >= int(st[2]):
+                st[4] = int(st[2]) + d - y
                 st[5] = d
                 st[0] = y
                 st[1] = 0
-                return n
+                return start
         elif y < low:
-            armed = 1
-        v += step
-        n += 1
+            st[1] = 1
+        start += step
     st[0] = y
-    st[1] = armed
     return -1

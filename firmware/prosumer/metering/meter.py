@@ -1,6 +1,6 @@
 """Sample → reading: buffers of samples in, energy and its doubts out.
 
-    frames ──crossing──▶ whole cycles ──add_pair──▶ sums of a group ──quantities──▶ P, Q, V, I, f ──▶ energy, exact
+    frames ──crossing──▶ whole cycles ──add_dot──▶ sums of a group ──quantities──▶ P, Q, V, I, f ──▶ energy, exact
 
 A *continuous* front end hands over every frame; cycles run on from one buffer into the next. A *windowed* one hands
 over a piece now and then that stands for `covers_ms`. A group is 25 cycles or one window. Its borders lie between samples,
@@ -51,8 +51,8 @@ class Meter:
             c = channels[k]
             if k < phases:
                 entry = calibration.voltages[k]
-                dv = di = 0
-                channel = Channel(c, array("i", [width, k, delay * width, k, delay * width, 0, entry["clip"] * entry["clip"]]))
+                back = (delay + 1) * width - k
+                channel = Channel(c, [array("i", [width, back, back, 0, entry["clip"] * entry["clip"]])])
                 self._volts.append(channel)
                 continue
             if c[1] not in ROLES:
@@ -64,8 +64,11 @@ class Meter:
             dv, di = (0, whole) if whole >= 0 else (-whole, 0)
             most = max(most, dv + quarter, di)
             phase = c[2] if len(c) > 2 else index % phases
-            channel = Channel(c, array("i", [width, phase, (delay + dv) * width, k, (delay + di) * width, quarter * width,
-                                              entry["clip"] * entry["clip"]]))
+            back = (delay + 1 + di) * width - k
+            v = (delay + 1 + dv) * width - phase
+            # the current times itself, and times the voltage: at its time, a frame earlier and a quarter of a cycle earlier
+            channel = Channel(c, [array("i", [width, other, back, word, entry["clip"] * entry["clip"]])
+                                  for word, other in ((0, back), (4, v), (8, v + width), (12, v + quarter * width))])
             channel.phase = phase
             channel.whole = whole
             self.clamps.append(channel)
@@ -166,8 +169,8 @@ class Meter:
             self._detector[1] = 0
             if again:
                 break
-            n = kernel.crossing(buf, self._cross, self._detector, self.history, frames)
-            end = kernel.crossing(buf, self._cross, self._detector, n + 1, frames) if n >= 0 else -1
+            n = self._crossing(buf, self.history, frames)
+            end = self._crossing(buf, n + 1, frames) if n >= 0 else -1
             if end < 0:
                 break
             self._level(self._raw(buf, self._cross[1], n, end)[0], end - n)
@@ -175,11 +178,15 @@ class Meter:
 
     def _raw(self, buf, k, start, end):
         """Sums of voltage k without delays."""
-        g = array("i", self._volts[k].geometry)
-        g[2] = g[4] = 0
+        g = array("i", self._volts[k].geometry[0])
+        g[1] = g[2] = g[0] - k
         s = array("i", ZERO)
-        kernel.add_pair(buf, g, s, start, end)
+        kernel.add_dot(start, end, buf, g, s)
         return s
+
+    def _crossing(self, buf, start, end):
+        """The frame of the next crossing, or -1."""
+        return kernel.crossing(start, end, buf, self._cross, self._detector) // self._cross[0]
 
     def _level(self, total, length):
         self._detector[2] = total * self._length // length + kernel.BIAS
@@ -190,7 +197,7 @@ class Meter:
         a = last = n  # from here frames are not yet in the sums; the last crossing, or where it would be without the carried frames
         d = self._detector
         while True:
-            n = kernel.crossing(buf, self._cross, d, n, end) + 1
+            n = self._crossing(buf, n, end) + 1
             if not n:
                 break
             weight = d[4] * _UNIT // d[5] - _UNIT // 2  # where the border lies, from the middle between two frames
@@ -238,7 +245,7 @@ class Meter:
     def _add(self, buf, a, n):
         if self._running:
             for c in self._all:
-                kernel.add_pair(buf, c.geometry, c.sums, a, n)
+                c.add(buf, c.sums, a, n)
         self._frames += n - a
 
     def _edge(self, buf, n, weight):
@@ -246,7 +253,7 @@ class Meter:
         j = n - 1 if weight < 0 else n
         for c in self._all:
             c.edge[:] = ZERO
-            kernel.add_pair(buf, c.geometry, c.edge, j, j + 1)
+            c.add(buf, c.edge, j, j + 1)
 
     def _swap(self, weight):
         """The border that ended a group begins the next."""
@@ -308,7 +315,7 @@ class Meter:
         c.squares += square
         c.level = isqrt(square // length) // 1000000
         x = (c.whole << 30) - self._lag(k, c.level)
-        p, q = active_reactive(c.sum(4, w1, w0) - dc, c.sum(6, w1, w0) - dc, c.sum(8, w1, w0) - dc, theta, x, self._quarter)
+        p, q = active_reactive(c.sum(6, w1, w0) - dc, c.sum(10, w1, w0) - dc, c.sum(14, w1, w0) - dc, theta, x, self._quarter)
         scale = volts["gain_nv"] * gain  # counts^2 → 1e-18 W
         p = nearest(p * scale, length * 1000000000) - entry["offset_mw"] * 1000000
         q = nearest(q * scale, length * 1000000000)
