@@ -4,8 +4,7 @@ At 11 dB half of 3.3 V stands for 429 V peak and, with clamps of 60 A : 1 V, for
 holds near its points. Each channel is read about 80 µs after the one before. board.md has the parts.
 """
 from prosumer.errors import Reject
-from prosumer.metering.calibration import Calibration
-from prosumer.metering.channel import ROLES
+from prosumer.metering.calibration import ROLES, Calibration
 
 BEST_CLASS = "indicative"
 _PINS = 36, 39, 34  # voltage first

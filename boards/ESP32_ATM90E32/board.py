@@ -4,8 +4,7 @@ The chip's gains are those of a 9 V AC adapter and SCT-013-000 clamps, as its us
 nominal numbers: until `prosumer calibrate` has written /calibration.json the readings say so and count as indicative.
 """
 from prosumer.errors import Reject
-from prosumer.metering.calibration import Calibration
-from prosumer.metering.channel import ROLES
+from prosumer.metering.calibration import ROLES, Calibration
 
 _SCK, _MOSI, _MISO, _SELECT = 18, 23, 19, 5
 _PLUGS = 25, 26, 27  # the switches in the clamps' jacks

@@ -5,8 +5,7 @@ is read about 80 µs after the one before. board.md has the parts. These are nom
 /calibration.json the readings say so and count as indicative.
 """
 from prosumer.errors import Reject
-from prosumer.metering.calibration import Calibration
-from prosumer.metering.channel import ROLES
+from prosumer.metering.calibration import ROLES, Calibration
 
 BEST_CLASS = "A"  # what lies between two bursts is estimated
 _SCK, _MOSI, _MISO, _SELECT = 18, 23, 19, 5

@@ -36,7 +36,7 @@ def test_boards_that_are_flashed_build_for_their_processor(tmp_path):
         built = image.build_image(name, out=tmp_path / name)
         march = json.loads((image.BOARDS / name / "board.json").read_text())["march"]
         fs = image.filesystem(built.path.read_bytes())
-        with fs.open("prosumer/metering/kernel.mpy", "rb") as file:
+        with fs.open("prosumer/identity/sha512.mpy", "rb") as file:
             assert file.read(3)[2] >> 2 & 15 == {"xtensawin": 10, "rv32imc": 11}[march]
         assert "prosumer/hal/esp32.mpy" in built.files and "prosumer/hal/unix.mpy" not in built.files
         assert (image.BOARDS / name / "board.md").read_text().count("has not run on hardware") == 1

@@ -15,8 +15,14 @@ from micropython import const
 
 from prosumer.errors import Reject
 from prosumer.metering.calibration import CLASSES, CLASS_PPM
-from prosumer.metering.channel import CLIPPED, FREQUENCY, GAP, MISSING, NO_VOLTAGE, UNCALIBRATED
 
+# flags of a reading, as in channel.py: a board with this chip goes without that and all that computes with samples
+_MISSING = const(1)
+_CLIPPED = const(2)
+_NO_VOLTAGE = const(4)
+_UNCALIBRATED = const(8)
+_FREQUENCY = const(32)
+_GAP = const(128)
 _METER_EN = const(0x00)
 _SOFT_RESET = const(0x70)
 _EMM_STATE0 = const(0x71)
@@ -108,7 +114,7 @@ class Atm90e32:
     def _begin(self):
         self._ms = self._lost_ms = 0
         self.events = []
-        self.flags = 0 if self.calibration.state != "nominal" else UNCALIBRATED
+        self.flags = 0 if self.calibration.state != "nominal" else _UNCALIBRATED
         for c in self.clamps:
             c.counts = [0, 0]
             c.most = c.flags = 0
@@ -186,17 +192,17 @@ class Atm90e32:
         except Reject:
             # what the chip counts meanwhile comes with the next poll that succeeds, unless it was reset
             self._lost_ms += elapsed_ms
-            self.flags |= MISSING
+            self.flags |= _MISSING
             return False
         if elapsed_ms > _LONGEST_MS:
-            self.flags |= MISSING  # a register may have overflowed
+            self.flags |= _MISSING  # a register may have overflowed
         if state0 & _OVERCURRENT:
-            self.flags |= CLIPPED
+            self.flags |= _CLIPPED
         if state1 & _FREQ_BITS:
-            self.flags |= FREQUENCY
+            self.flags |= _FREQUENCY
         for k in range(len(self.clamps)):
             if state1 & (_LOSS >> k):
-                self.flags |= NO_VOLTAGE
+                self.flags |= _NO_VOLTAGE
             for word, bit, name in _EVENTS:
                 if (state0, state1)[word] & (bit >> k):
                     self._event(name + "abc"[k])
@@ -238,7 +244,7 @@ class Atm90e32:
         channels = {}
         hz = self.frequency_mhz or 50000
         if self._lost_ms * 100 > self._lost_ms + self._ms:
-            self.flags |= GAP
+            self.flags |= _GAP
         ppm = CLASS_PPM[CLASSES.index(self.calibration.accuracy)]
         flags = self.flags
         for c in self.clamps:

@@ -18,6 +18,7 @@ from prosumer.errors import Reject
 CLASSES = ("indicative", "A", "B", "C")  # MID Annex V; B is IEC class 1, C class 0.5
 CLASS_PPM = (50000, 20000, 10000, 5000)
 STATES = ("nominal", "factory", "field")  # uncalibrated; by the maker; with a reference on the spot
+ROLES = ("grid", "pv", "battery", "ev", "load")  # of a clamp
 
 _VOLTAGE = ("gain_nv", "noise_mc", "clip")
 _CURRENT = ("gain_na", "skew_ns", "offset_mw", "no_load_mw", "noise_mc", "clip", "max_ma")

@@ -18,8 +18,6 @@ CLAMP = 64  # no clamp: its input is at rest, at the rail, or its plug is out
 GAP = 128  # more than one cycle in a hundred is missing
 FAULTS = CLIPPED | NO_VOLTAGE | REVERSED | FREQUENCY | CLAMP | GAP  # settlement's rule for missing readings holds
 
-ROLES = ("grid", "pv", "battery", "ev", "load")
-
 _UNIT = const(4096)  # parts of a frame, as in meter.py
 ZERO = array("i", [0] * kernel.WORDS)
 NWMS_PER_MWH = 3600000000000  # 1 mWh = 3.6e12 nanowatt-milliseconds

@@ -5,12 +5,11 @@ One metering interval a journal period; the sums of a slot are kept per role bes
 from micropython import const
 
 from prosumer.metering.calibration import CLASSES
-from prosumer.metering.channel import CLAMP
-from prosumer.metering.meter import Meter
 from prosumer.metering.registers import EnergyRegisters
 from prosumer.records import FLAG_GAP
 
 _JOURNAL_MS = const(10000)
+_CLAMP = const(64)  # a flag, as in channel.py
 _TIME = "time"  # a register too: Unix ms of the newest journal, by which a restart knows for how long nobody counted
 
 
@@ -21,7 +20,11 @@ class House:
 
     def __init__(self, hal, channels, calibration, folder, buffer=None):
         self.hal = hal
-        self.meter = hal.meter(channels, calibration) if hasattr(hal, "meter") else Meter(channels, hal.rate_hz, calibration)
+        if hasattr(hal, "meter"):
+            self.meter = hal.meter(channels, calibration)
+        else:
+            from prosumer.metering.meter import Meter  # which a board with a metering chip goes without
+            self.meter = Meter(channels, hal.rate_hz, calibration)
         self.buffer = memoryview(buffer or bytearray(self.buffer_bytes(hal, channels)))[:self.buffer_bytes(hal, channels)]
         self.roles = [(c[0], c[1]) for c in channels if c[1] != "voltage"]
         names = []
@@ -55,7 +58,7 @@ class House:
         out = self.hal.out
         for c in self.meter.clamps:
             if out & 1:
-                c.flags |= CLAMP
+                c.flags |= _CLAMP
             out >>= 1
         if 0 <= now_ms + self.hal.window_ms - self._journal_ms <= _JOURNAL_MS:  # the next one comes early enough
             return False

@@ -15,8 +15,8 @@ from micropython import const
 
 from prosumer.errors import Reject
 from prosumer.metering import kernel
-from prosumer.metering.calibration import CLASSES
-from prosumer.metering.channel import (CLAMP, FREQUENCY, GAP, MISSING, NO_VOLTAGE, REVERSED, ROLES, UNCALIBRATED, ZERO, Channel)
+from prosumer.metering.calibration import CLASSES, ROLES
+from prosumer.metering.channel import CLAMP, FREQUENCY, GAP, MISSING, NO_VOLTAGE, REVERSED, UNCALIBRATED, ZERO, Channel
 from prosumer.metering.quantities import active_reactive, isqrt, nearest, step_angle
 
 _UNIT = const(4096)  # parts of a frame

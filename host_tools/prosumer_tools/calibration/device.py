@@ -13,7 +13,6 @@ _MEASURE = """
 import json
 import board
 from prosumer.errors import Halt, Reject
-from prosumer.metering.meter import Meter
 def measure(settings, seconds):
     try:
         with open("/config.json") as f:
@@ -26,7 +25,11 @@ def measure(settings, seconds):
     own, own_hash = json.dumps(c.to_dict()), c.hash()
     for entry in c.currents:
         entry["no_load_mw"] = 0
-    meter = hal.meter(channels, c) if hasattr(hal, "meter") else Meter(channels, hal.rate_hz, c)
+    if hasattr(hal, "meter"):
+        meter = hal.meter(channels, c)
+    else:
+        from prosumer.metering.meter import Meter
+        meter = Meter(channels, hal.rate_hz, c)
     width = 2 * len(channels)
     buf = bytearray(max(hal.frames_max, 1) * width)
     now = hal.now_ms()
