@@ -1,4 +1,5 @@
 """The other ways onto a board: package.json (mip) and manifest.py (frozen) name every module there is, and mip installs them."""
+import ast
 import asyncio
 import hashlib
 import http.server
@@ -40,6 +41,18 @@ def test_boards_that_are_flashed_build_for_their_processor(tmp_path):
             assert file.read(3)[2] >> 2 & 15 == {"xtensawin": 10, "rv32imc": 11}[march]
         assert "prosumer/hal/esp32.mpy" in built.files and "prosumer/hal/unix.mpy" not in built.files
         assert (image.BOARDS / name / "board.md").read_text().count("has not run on hardware") == 1
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in image.BOARDS.glob("*/board.json")))
+def test_nothing_in_an_image_imports_at_its_head_what_the_image_goes_without(name):
+    without = set(json.loads((image.BOARDS / name / "board.json").read_text())["without"])
+    assert without <= set(MODULES)
+    sources = [image.FIRMWARE / module for module in MODULES if module not in without] + [image.BOARDS / name / "board.py"]
+    for path in [*sources, image.FIRMWARE / "main.py"]:
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, ast.ImportFrom):
+                asked = {node.module.replace(".", "/") + ".py", *(f"{node.module}.{a.name}".replace(".", "/") + ".py" for a in node.names)}
+                assert not asked & without, f"{path.name} of {name} needs {asked & without}"
 
 
 @pytest.fixture
