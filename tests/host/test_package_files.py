@@ -51,7 +51,9 @@ def test_nothing_in_an_image_imports_at_its_head_what_the_image_goes_without(nam
     for path in [*sources, image.FIRMWARE / "main.py"]:
         for node in ast.parse(path.read_bytes()).body:
             if isinstance(node, ast.ImportFrom):
-                asked = {node.module.replace(".", "/") + ".py", *(f"{node.module}.{a.name}".replace(".", "/") + ".py" for a in node.names)}
+                folder = path.parent.relative_to(image.FIRMWARE).as_posix() + "/" if node.level else ""
+                module = folder + (node.module or "").replace(".", "/")
+                asked = {module + ".py", *(f"{module.rstrip('/')}/{a.name}.py" for a in node.names)}
                 assert not asked & without, f"{path.name} of {name} needs {asked & without}"
 
 
