@@ -5,7 +5,7 @@ import os
 from chip_esp32 import Bitten, Chip, Link, Stop, board_of
 from prosumer.errors import Halt, Reject
 from prosumer.hal.clock import LEAST_MS, Clock, answer_ms, request
-from prosumer.metering import channel as m
+from prosumer.metering import flags as m
 from prosumer.metering.calibration import Calibration
 from prosumer.metering.meter import Meter
 

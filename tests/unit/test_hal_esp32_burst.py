@@ -4,7 +4,7 @@ import os
 
 from chip_esp32 import Chip, board_of
 from prosumer.errors import Reject
-from prosumer.metering import channel as m
+from prosumer.metering import flags as m
 from prosumer.metering.house import House
 from test_metering_registers import fresh
 

@@ -1,6 +1,6 @@
 """ATM90E32AS against a register-level stand-in that can fail as the part does: silent, stuck, another chip, garbled bits, a brown-out."""
 from prosumer.errors import Reject
-from prosumer.metering import channel as m
+from prosumer.metering import flags as m
 from prosumer.metering.atm90e32 import Atm90e32, gains
 from prosumer.metering.calibration import Calibration
 

@@ -3,7 +3,7 @@ import math
 from array import array
 
 from prosumer.errors import Reject
-from prosumer.metering import channel as m
+from prosumer.metering import flags as m
 from prosumer.metering.calibration import Calibration
 from prosumer.metering.bursts import Adc1, BurstFrontEnd, Mcp320x
 from prosumer.metering.frontends import I2sFrontEnd, narrow

@@ -3,7 +3,7 @@ import math
 import os
 from array import array
 
-from prosumer.metering import channel as m
+from prosumer.metering import flags as m
 from prosumer.metering.calibration import Calibration
 from prosumer.metering.house import House
 from prosumer.records import FLAG_GAP

@@ -3,8 +3,9 @@ import math
 from array import array
 
 from prosumer.errors import Reject
-from prosumer.metering import channel as m
+from prosumer.metering import flags as m
 from prosumer.metering.calibration import Calibration
+from prosumer.metering.channel import NWMS_PER_MWH
 from prosumer.metering.meter import Meter
 
 RATE = 8000
@@ -251,7 +252,7 @@ def test_no_drift_over_a_hundred_million_seconds():
         mt.window(data, 1600, 1000000000)
         total += mt.close_interval()["channels"]["grid"]["import_mwh"]
     power_nw = mt.clamps[0].power_nw
-    assert total == power_nw * 100 * 1000000000 // m.NWMS_PER_MWH and total > 10 ** 9
+    assert total == power_nw * 100 * 1000000000 // NWMS_PER_MWH and total > 10 ** 9
     near(power_nw * 1e-9, 1234 * I_GAIN * 1e-9 / math.sqrt(2) * VOLTS * math.cos(0.4), 200)
 
 

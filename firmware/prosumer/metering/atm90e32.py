@@ -16,7 +16,7 @@ from micropython import const
 from prosumer.errors import Reject
 from prosumer.metering.calibration import CLASSES, CLASS_PPM
 
-# flags of a reading, as in channel.py: a board with this chip goes without that and all that computes with samples
+# flags.py
 _MISSING = const(1)
 _CLIPPED = const(2)
 _NO_VOLTAGE = const(4)

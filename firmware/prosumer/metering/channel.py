@@ -7,17 +7,7 @@ from prosumer.metering import kernel
 from prosumer.metering.calibration import CLASSES, CLASS_PPM
 from prosumer.metering.quantities import isqrt, nearest
 
-# Quality flags of a reading
-MISSING = 1  # cycles are missing
-CLIPPED = 2  # samples at the converter's limit
-NO_VOLTAGE = 4  # no voltage to refer to: no power is known
-UNCALIBRATED = 8  # the board's nominal numbers only
-REVERSED = 16  # the clamp reads backwards, or the house would feed itself
-FREQUENCY = 32  # outside 45-65 Hz
-CLAMP = 64  # no clamp: its input is at rest, at the rail, or its plug is out
-GAP = 128  # more than one cycle in a hundred is missing
-FAULTS = CLIPPED | NO_VOLTAGE | REVERSED | FREQUENCY | CLAMP | GAP  # settlement's rule for missing readings holds
-
+_CLIPPED = const(2)  # flags.py
 _UNIT = const(4096)  # parts of a frame, as in meter.py
 ZERO = array("i", [0] * kernel.WORDS)
 NWMS_PER_MWH = 3600000000000  # 1 mWh = 3.6e12 nanowatt-milliseconds
@@ -58,7 +48,7 @@ class Channel:
         """Sum of the samples, and sum of the squares about their mean."""
         total = self.sums[0] * _UNIT + self.edge[0] * w1 - self.edge0[0] * w0
         if self.sums[1]:
-            self.flags |= CLIPPED
+            self.flags |= _CLIPPED
         return total, self.sum(2, w1, w0) - total * total // length
 
     def reading(self, length, volts_mv, span, per, windowed, lost_ms, calibration, flags):

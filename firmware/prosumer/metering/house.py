@@ -9,7 +9,7 @@ from prosumer.metering.registers import EnergyRegisters
 from prosumer.records import FLAG_GAP
 
 _JOURNAL_MS = const(10000)
-_CLAMP = const(64)  # a flag, as in channel.py
+_CLAMP = const(64)  # flags.py
 _TIME = "time"  # a register too: Unix ms of the newest journal, by which a restart knows for how long nobody counted
 
 

@@ -16,9 +16,17 @@ from micropython import const
 from prosumer.errors import Reject
 from prosumer.metering import kernel
 from prosumer.metering.calibration import CLASSES, ROLES
-from prosumer.metering.channel import CLAMP, FREQUENCY, GAP, MISSING, NO_VOLTAGE, REVERSED, UNCALIBRATED, ZERO, Channel
+from prosumer.metering.channel import ZERO, Channel
 from prosumer.metering.quantities import active_reactive, isqrt, nearest, step_angle
 
+# flags.py
+_MISSING = const(1)
+_NO_VOLTAGE = const(4)
+_UNCALIBRATED = const(8)
+_REVERSED = const(16)
+_FREQUENCY = const(32)
+_CLAMP = const(64)
+_GAP = const(128)
 _UNIT = const(4096)  # parts of a frame
 
 
@@ -86,7 +94,7 @@ class Meter:
     def _begin_interval(self):
         self._length_all = self._period_all = self._cycles_all = self._estimated = self._ms = 0
         self._lost = 0  # frames
-        self.flags = 0 if self.calibration.state != "nominal" else UNCALIBRATED
+        self.flags = 0 if self.calibration.state != "nominal" else _UNCALIBRATED
 
     def _lag(self, index, current_ma):
         """How much earlier the current seems to be than the voltage, in frames * 2^30."""
@@ -129,7 +137,7 @@ class Meter:
     def lost(self, frames):
         """The front end lost this many frames: with the group they belong to they count as missing."""
         self._lost += frames + self._frames
-        self.flags |= MISSING
+        self.flags |= _MISSING
         self._restart()
 
     def finish(self):
@@ -143,7 +151,7 @@ class Meter:
         self._frames = self._cycles = self._since = self._last = 0
 
     def _no_voltage(self, frames):
-        self.flags |= NO_VOLTAGE | MISSING
+        self.flags |= _NO_VOLTAGE | _MISSING
         self._lost += frames
         self._restart()
         for c in self._all:
@@ -210,7 +218,7 @@ class Meter:
                 if not good:
                     self._bad += 1
                     self._bad_length += length
-                    self.flags |= MISSING
+                    self.flags |= _MISSING
                     if not covers_ms:
                         self._lost += frames
                 # measured against the last good one; after two bad ones (negative: one so far) the grid itself has jumped
@@ -272,7 +280,7 @@ class Meter:
         period = length - self._bad_length
         self.frequency_mhz = mhz = cycles * self._rate * _UNIT // period if period > 0 else 0
         if not 44950 <= mhz <= 65050:
-            self.flags |= FREQUENCY
+            self.flags |= _FREQUENCY
             if not 40000 <= mhz <= 70000:  # no grid
                 self._no_voltage(covers_ms * self.rate_hz // 1000 or self._frames)
                 return
@@ -310,7 +318,7 @@ class Meter:
         dc = v_total * total // length
         # a converter that is alive is never as quiet; an open input is pulled to the rail, far from any clamp's middle
         if entry["noise_mc"] and square <= 0 or 2 * abs(total) > entry["clip"] * length:
-            c.flags |= CLAMP
+            c.flags |= _CLAMP
         square = max(0, square - entry["noise_mc"] * entry["noise_mc"] * length // 1000000) * gain * gain
         c.squares += square
         c.level = isqrt(square // length) // 1000000
@@ -341,7 +349,7 @@ class Meter:
         i = c.level * volts["noise_mc"] * abs(volts["gain_nv"]) // 1000000000000
         c.variance += (v * v + i * i) * _UNIT * span * span // (length * per * per)
         if c.role == "pv" and mw < -20 * (entry["no_load_mw"] + 1):
-            c.flags |= REVERSED
+            c.flags |= _REVERSED
 
     # -- readings ---------------------------------------------------------------------------------------
 
@@ -369,7 +377,7 @@ class Meter:
         hz = mhz or self._nominal * 1000
         lost = (2 * self._lost * hz + rate) // (2 * rate)
         if not n or lost * 100 > lost + self._cycles_all + self._estimated:
-            self.flags |= GAP
+            self.flags |= _GAP
         # frames that are not yet half a cycle stay for the next interval
         self._rest += self._lost
         missing = (2 * self._rest * hz + rate) // (2 * rate)
@@ -407,4 +415,4 @@ class Meter:
         # 100 W and 3 %: what small clamps may be off by
         if "grid" in roles and "pv" in roles and -rest > 100000000000 * ms + total // 33:
             for c in self.clamps:
-                c.flags |= REVERSED
+                c.flags |= _REVERSED

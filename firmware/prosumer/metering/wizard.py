@@ -11,7 +11,7 @@ uncalibrated until each clamp has had its turn (a clamp that had has a phase tab
 """
 from prosumer.errors import Reject
 from prosumer.metering.calibration import CLASSES, CLASS_PPM, Calibration
-from prosumer.metering.channel import CLIPPED, NO_VOLTAGE
+from prosumer.metering.flags import CLIPPED, NO_VOLTAGE
 from prosumer.metering.quantities import ONE, isqrt, sin_cos
 
 _HALF_TURN = 180000  # thousandths of a degree
