@@ -63,3 +63,16 @@ def test_what_noise_and_reported_uncertainty_say_agrees():
     classed = case.truth_w * 1000 * 5 / 3600 * 0.01
     reported = np.mean([r[5][0][5] for r in case.readings])
     assert classed < reported < classed + 2 * spread + 2
+
+
+@pytest.mark.parametrize(("kind", "offset", "flagged"), [
+    ("mcp3204", 1999.0, True), ("esp32-adc1", 1999.0, True), ("esp32-adc1", 2100.0, True), ("mcp3204", 0.0, False), ("esp32-adc1", 60.0, False),
+    ("pcm1820", 0.0, False)])
+def test_an_open_input_at_its_pull_up_is_a_clamp_that_is_out_whatever_the_noise(kind, offset, flagged):
+    """Within one window of 200 ms, on the modelled converters. Behind the capacitors of the pcm1820 samples cannot tell: its jack's switch does."""
+    preset = adc.PRESETS[kind]
+    through = bench.chain(**preset, offset_lsb=(0.0, offset))
+    windowed = kind != "pcm1820"
+    case, = bench.measure([bench.Case("", adc.sine(0.0), 0.0, 0.4, through=through, covers_ms=1000 if windowed else 0)])
+    assert bool(case.readings[0][2] & 64) is flagged, case.readings
+    assert case.readings[0][5][0][3:5] == [0, 0]
