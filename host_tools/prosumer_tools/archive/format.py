@@ -186,7 +186,8 @@ def proposal_fault(books, proposal):
 def finalize_vote(books, raw, sender):
     """(iteration, header hash, signature) of a good finalize vote; None of any other. Malformed when it is none."""
     r = records.Reader(raw, "vote")
-    kind, iteration, member, digest = r.unpack(">xBIB32s")
+    r.type(6, "vote")
+    kind, iteration, member, digest = r.unpack(">BIB32s")
     signature = r.take(64)
     r.end()
     if kind != FINALIZE:

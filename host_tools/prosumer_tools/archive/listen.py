@@ -27,6 +27,7 @@ class Ear:
 
     def __init__(self, archive, feeder, told=lambda text: None):
         self.archive, self.feeder, self.told = archive, feeder, told
+        self.waiting = []  # slots, as told
         self.votes = [{} for _ in range(64)]  # member → {(iteration, header hash): signature}
 
     def hear(self, kind, member, payload):
@@ -57,9 +58,14 @@ class Ear:
         if len(signatures) < books.genesis.quorum:
             return
         proposal = self.archive.proposal_of(self.feeder, digest)
-        if proposal and self.archive.take(self.feeder, proposal, format.certificate_of(iteration, digest, signatures)):
+        if proposal:
+            joined = self.archive.take(self.feeder, proposal, format.certificate_of(iteration, digest, signatures))
             slot, waiting = self.archive.gap(self.feeder)
-            self.told(f"block {slot}" + (f"; {len(waiting)} wait for one that is missing before slot {waiting[0]}" if waiting else ""))
+            if joined:
+                self.told(f"block {slot}")
+            if waiting and waiting != self.waiting:
+                self.told(f"blocks from slot {waiting[0]} on wait for one that is missing after slot {slot} (waiting: {len(waiting)})")
+            self.waiting = waiting
 
 
 class Listener:
@@ -116,7 +122,7 @@ class Listener:
             client.publish(f"a/{feeder.hex()}/answer/{member}", wire.seal("archive-answer", OPERATOR, said), qos=1)
 
     def asked(self, feeder, member, payload):
-        request, said = {}, {}
+        said = {"id": None}
         try:
             request = json.loads(payload)
             what = request.pop("ask")
