@@ -4,7 +4,7 @@ import importlib
 import sys
 
 # The order is that of `prosumer --help`.
-COMMANDS = ("meter", "clear", "settle", "receipt", "check-receipt", "statement", "archive", "simulate", "verify", "demo", "neighbourhood", "image", "flash",
+COMMANDS = ("meter", "clear", "settle", "headers", "receipt", "check-receipt", "statement", "archive", "simulate", "verify", "demo", "neighbourhood", "image", "flash",
             "provision", "calibrate", "emulate")
 
 

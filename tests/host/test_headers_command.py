@@ -1,0 +1,71 @@
+"""`prosumer headers`: a file or a ring of headers is shown and checked by the firmware's own code."""
+import argparse
+import json
+
+import pytest
+from verify_kit import run  # noqa: F401 (fixture)
+
+from prosumer_tools.commands import headers
+
+
+def main(*args):
+    parser = argparse.ArgumentParser()
+    headers.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["headers", *map(str, args)])
+    return args.run(args)
+
+
+@pytest.fixture
+def file(run):
+    return run / "records/meter-olivier.bin"
+
+
+def spoiled(path, index, at):
+    data = bytearray(path.read_bytes())
+    data[4 + 146 * index + at] ^= 1
+    path.write_bytes(data)
+
+
+def test_what_holds(run, file, capsys):
+    assert main(file, "--genesis", run / "genesis.bin", "--consistency", "2:5") == 0
+    out = capsys.readouterr().out
+    assert "6 headers: links hold, and every accumulator, from the genesis on" in out and out.count("iteration") == 6
+    assert "the accumulator of 5 headers continues that of 2: proof of 96 bytes holds" in out
+    assert main(file, "--last", 2) == 0
+    out = capsys.readouterr().out
+    assert out.count("iteration") == 2 and "give --genesis to check their links" in out
+    data = file.read_bytes()
+    file.write_bytes((4).to_bytes(4, "big") + data[4 + 2 * 146:])  # a ring that has turned
+    assert main(file, "--genesis", run / "genesis.bin", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [h["slot"] for h in found["headers"]] == [2, 3, 4, 5] and found["accumulator"] is None and found["linked"]
+
+
+@pytest.mark.parametrize(("at", "words"), [(10, "slot 3: its previous hash is not that of the header before it"), (42, "slot 3: its accumulator is not that"),
+                                           (80, "slot 4: its previous hash"), (4, "do not rise"), (0, "header 3: wrong-type")])
+def test_a_changed_byte_is_named(run, file, capsys, at, words):
+    spoiled(file, 3, at)
+    assert main(file, "--genesis", run / "genesis.bin") == 1
+    assert words in capsys.readouterr().out
+
+
+def test_a_header_left_out_shows(run, file, capsys):
+    data = file.read_bytes()
+    file.write_bytes((5).to_bytes(4, "big") + data[4:4 + 2 * 146] + data[4 + 3 * 146:])
+    assert main(file, "--genesis", run / "genesis.bin") == 1
+    assert "slot 3: its previous hash" in capsys.readouterr().out
+
+
+def test_nothing_to_check(run, file, tmp_path, capsys):
+    assert main(tmp_path / "none") == 2
+    (tmp_path / "short").write_bytes(file.read_bytes()[:-1])
+    assert main(tmp_path / "short") == 2 and "length does not fit" in capsys.readouterr().err
+    (tmp_path / "genesis.bin").write_bytes((run / "genesis.bin").read_bytes()[:-1] + b"\0")
+    assert main(file, "--genesis", tmp_path / "genesis.bin") == 2 and "the genesis is not valid" in capsys.readouterr().err
+    assert main(file, "--consistency", "2:5") == 2 and main(file, "--consistency", "x") == 2
+    assert main(file, "--genesis", run / "genesis.bin", "--consistency", "5:99") == 1
+    (tmp_path / "ring").mkdir()
+    assert main(tmp_path / "ring") == 2 and "no segments" in capsys.readouterr().err
+    entry = file.read_bytes()[4:150] + bytes(8)
+    (tmp_path / "ring/00000000").write_bytes(entry)
+    assert main(tmp_path / "ring") == 2 and "entry 0 is damaged" in capsys.readouterr().err
