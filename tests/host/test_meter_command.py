@@ -171,11 +171,16 @@ BAD = [
     ("t_us,v,i1\n0,1,2\ninf,1,2\n", (), "line 3, column 1 (t_us)"),
     ("t_us,v,i1\n0,1,2\nx,1,2\n", (), "line 3, column 1 (t_us)"),
     ("v,i1\n1,2\n3,4\n", (), "too few samples"),
-    ("v,i1\n1,99999999999\n3,4\n", (), "line 2: counts of more than 32 bits"),
+    ("v,i1\n1,99999999999\n3,4\n", (), "line 2, column 2 (i1): a count of more than 32 bits"),
     ("v,i1\n1,2\n", ("--v-scale", "1"), "belong together"),
     ("v,i1\n1,2\n", ("--rate", "8000", "--v-scale", "1", "--i-scale", "1,2"), "--i-scale"),
     ("v,i1\n1,2\n", ("--rate", "8000", "--v-scale", "one", "--i-scale", "1"), "--v-scale"),
     ("v,i1\n1,2\n", ("--board", "NONE"), "EMULATED"),
+    ("v,i1\n1,2\n", ("--board", "ESP32_ATM90E32"), "gives no samples"),
+    ("v,i1\n1,2\n", ("--rate", "0"), "sampling rate is needed"),
+    ("v,i1\n1,2\n", ("--rate", "nan"), "sampling rate is needed"),
+    ("v,i1,i2\n" + "1,2,3\n-1,-2,-3\n" * 900, ("--board", "ESP32_S3_METER"), "this board has one clamp"),
+    ("v,i1\n" + "1,2\n-1,-2\n" * 900, ("--rate", "700"), "a rate of 800 Hz to 128 kHz"),
 ]
 
 
@@ -184,6 +189,18 @@ def test_bad_table_names_line_and_column(tmp_path, capsys, text, argv, said):
     (tmp_path / "w.csv").write_text(text)
     code, lines, err = run(capsys, tmp_path / "w.csv", *argv)
     assert code == 2 and lines == [] and said in err and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00v", b"v,i1\n1,2\n\x80,4\n", b"v,i1\n1,\x00\n"])
+def test_bytes_that_are_no_text_are_named(tmp_path, capsys, content):
+    (tmp_path / "w.csv").write_bytes(content)
+    code, lines, err = run(capsys, tmp_path / "w.csv", "--rate", RATE)
+    assert code == 2 and lines == [] and "line " in err and err.count("\n") == 1, err
+
+
+def test_a_directory_is_no_traceback(tmp_path, capsys):
+    code, lines, err = run(capsys, tmp_path)
+    assert code == 2 and lines == [] and err == f"prosumer meter: {tmp_path}: is a directory\n"
 
 
 def test_a_missing_file_is_no_traceback(tmp_path, capsys):
