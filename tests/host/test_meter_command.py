@@ -176,6 +176,11 @@ BAD = [
     ("v,i1\n1,2\n", ("--rate", "8000", "--v-scale", "1", "--i-scale", "1,2"), "--i-scale"),
     ("v,i1\n1,2\n", ("--rate", "8000", "--v-scale", "one", "--i-scale", "1"), "--v-scale"),
     ("v,i1\n1,2\n", ("--board", "NONE"), "EMULATED"),
+    ("v,i1\n1,2\n", ("--board", "../boards/EMULATED"), "boards are EMULATED"),
+    ("v,i1\n1,2\n", ("--rate", "8000", "--v-scale", "1e300", "--i-scale", "1"), "--v-scale: '1e300' has a number that is none or beyond"),
+    ("v,i1\n1,2\n", ("--rate", "8000", "--v-scale", "nan", "--i-scale", "1"), "--v-scale: 'nan' has"),
+    ("v,i1\n1,2\n", ("--rate", "8000", "--v-scale", "1", "--i-scale", "1e-12"), "measures nothing"),
+    ("v,i1\n1,2\n", ("--rate", "8000", "--skew-us", "1e12"), "--skew-us: '1e12' has"),
     ("v,i1\n1,2\n", ("--board", "ESP32_ATM90E32"), "gives no samples"),
     ("v,i1\n1,2\n", ("--rate", "0"), "sampling rate is needed"),
     ("v,i1\n1,2\n", ("--rate", "nan"), "sampling rate is needed"),
@@ -196,6 +201,21 @@ def test_bytes_that_are_no_text_are_named(tmp_path, capsys, content):
     (tmp_path / "w.csv").write_bytes(content)
     code, lines, err = run(capsys, tmp_path / "w.csv", "--rate", RATE)
     assert code == 2 and lines == [] and "line " in err and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("[]", "calibration-version"), ("null", "calibration-version"), ("{", "line 1 column 2"), ('{"version": 1}', "calibration-shape"),
+    ('{"version": 1, "state": "field", "accuracy": "B", "date": 0, "voltages": [{"gain_nv": "x"}], "currents": [{"gain_na": 1}]}',
+     "calibration-field"),
+    ('{"version": 1, "state": "field", "accuracy": "B", "date": 0, "voltages": [{"gain_nv": 5}], "currents": [{"gain_na": 1}, {"gain_na": 1}]}',
+     "another number of voltages or currents")])
+def test_a_calibration_that_cannot_be_is_refused(tmp_path, capsys, text, said):
+    (tmp_path / "c.json").write_text(text)
+    w = table(tmp_path / "w.csv", [wave(26000), wave(20000)])
+    code, lines, err = run(capsys, w, "--rate", RATE, "--calibration", tmp_path / "c.json")
+    assert code == 2 and lines == [] and said in err and err.count("\n") == 1, err
+    code, lines, err = run(capsys, w, "--rate", RATE, "--calibration", tmp_path / "c.json", "--v-scale", 1, "--i-scale", 1)
+    assert code == 2 and "give one" in err
 
 
 def test_a_directory_is_no_traceback(tmp_path, capsys):

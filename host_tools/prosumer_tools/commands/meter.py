@@ -57,7 +57,7 @@ try:
         calibration = board.calibration(settings)
     else:
         channels = job["channels"]
-    if job["calibration"]:
+    if job["calibration"] is not None:
         calibration = Calibration.from_dict(job["calibration"])
     for entry, skew in zip(calibration.currents, job["skew_ns"]):
         entry["skew_ns"] = skew
@@ -137,7 +137,7 @@ def run(args):
 
 # -- the job ---------------------------------------------------------------------------------------------
 
-def scales(text, count, what):
+def scales(text, count, what, most=1e6):
     if text is None:
         return None
     try:
@@ -146,8 +146,10 @@ def scales(text, count, what):
         raise BadTable(f"{what}: {text!r} is not a list of numbers") from None
     if len(values) == 1:
         values *= count
-    if len(values) != count or not all(math.isfinite(v) for v in values):
+    if len(values) != count:
         raise BadTable(f"{what}: {count} values are needed, there are {len(values)}")
+    if not all(abs(v) <= most for v in values):
+        raise BadTable(f"{what}: {text!r} has a number that is none or beyond ±{most:g}")
     return values
 
 
@@ -161,10 +163,10 @@ def measure(args):
     job = {"board": None, "calibration": None, "clamps": list(BOARD_ROLES[:clamps])}
     rate = args.rate
     if args.v_scale is None:
-        folder = ROOT / "boards" / (args.board or "EMULATED")
-        if not (folder / "board.json").is_file():
-            names = sorted(p.parent.name for p in folder.parent.glob("*/board.json"))
-            raise BadTable(f"no board {folder.name}: boards are {', '.join(names)}")
+        boards = {path.parent.name: path.parent for path in sorted((ROOT / "boards").glob("*/board.json"))}
+        folder = boards.get(args.board or "EMULATED")
+        if not folder:
+            raise BadTable(f"no board {args.board}: boards are {', '.join(boards)}")
         job["board"] = str(folder)
         front_end = json.loads((folder / "board.json").read_text())["front_end"]
         if "rate_hz" not in front_end:
@@ -177,17 +179,19 @@ def measure(args):
     if args.v_scale is not None:
         volts = scales(args.v_scale, phases, "--v-scale")
         amps = scales(args.i_scale, clamps, "--i-scale")
-        if 0 in volts or 0 in amps:
-            raise BadTable("a scale of 0 measures nothing")
+        if min(map(abs, volts + amps)) < 1e-9:
+            raise BadTable("a scale of 0, or below 1e-9, measures nothing")
         job["calibration"] = from_scales([v * 2 ** s for v, s in zip(volts, shifts)],
                                          [a * 2 ** s for a, s in zip(amps, shifts[phases:])], columns[phases:])
         job["channels"] = [[n, "voltage"] for n in names[:phases]] + [[n, "load", k % phases] for k, n in enumerate(names[phases:])]
     if args.calibration:
+        if args.v_scale is not None:
+            raise BadTable("--calibration and --v-scale: both say what a count is worth; give one")
         try:
-            job["calibration"] = json.loads(Path(args.calibration).read_text())
+            job["calibration"] = json.loads(Path(args.calibration).read_text()) or {}
         except ValueError as e:
             raise BadTable(f"{args.calibration}: {e}") from None
-    skew = scales(args.skew_us, len(names) if args.skew_us and args.skew_us.count(",") == len(names) - 1 else clamps, "--skew-us")
+    skew = scales(args.skew_us, len(names) if args.skew_us and args.skew_us.count(",") == len(names) - 1 else clamps, "--skew-us", 1e4)
     if skew and len(skew) == len(names):
         skew = [s - skew[k % phases] for k, s in enumerate(skew[phases:])]
     job["skew_ns"] = [round(1000 * s) for s in skew] if skew else []
