@@ -26,19 +26,26 @@ def genesis():
         return None
 
 
+def pin():
+    print("PIN?")  # of a key store that was sealed with one: a person types it, or `prosumer keys unlock`
+    return sys.stdin.readline().strip().encode()
+
+
 def main(hal):
     # Collect after every 4 KiB: what stays is then never allocated far above what lives already, and the free part of the
     # heap remains one piece. Without it a few dozen small objects cut 30 KiB of free heap into holes of 2 KiB.
     gc.threshold(4096)
+    from prosumer.identity.entropy import prove
     from prosumer.identity.keystore import KeyStore
-    keys = KeyStore("/seed.key", hal.unique_id())
+    prove(hal.entropy, "/entropy")
+    keys = KeyStore("/seed.key", hal.unique_id(), pin)
     settings, feeder = config(), genesis()
     if not keys.exists():
         if feeder:
             raise Halt("key-store-missing")  # an enrolled meter never makes itself a new identity
         keys.create(hal.entropy)
     signer = keys.open()
-    del keys, KeyStore, sys.modules["prosumer.identity.keystore"]
+    del keys, prove, KeyStore, sys.modules["prosumer.identity.keystore"]
     del sys.modules["prosumer.identity.seal"], sys.modules["prosumer.identity.entropy"]  # done with, and the heap is small
     print("meter", signer.public.hex())
     if not settings or not feeder:

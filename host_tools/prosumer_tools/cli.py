@@ -4,8 +4,8 @@ import importlib
 import sys
 
 # The order is that of `prosumer --help`.
-COMMANDS = ("meter", "clear", "settle", "headers", "receipt", "check-receipt", "statement", "archive", "simulate",
-            "verify", "demo", "neighbourhood", "image", "flash", "provision", "calibrate", "emulate")
+COMMANDS = ("meter", "sign", "check", "clear", "settle", "headers", "receipt", "check-receipt", "statement", "archive",
+            "simulate", "verify", "demo", "neighbourhood", "image", "flash", "provision", "keys", "calibrate", "emulate")
 
 
 def parser():

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 OPERATOR = 255
 PLAIN_KINDS = ("keys", "genesis")  # signed, and of no one's consumption
-_TAG = b"prosumer/keys/v1\0"
+TAG = b"prosumer/keys/v1\0"
 _P = 2**255 - 19
 _HEAD = 17
 
@@ -72,7 +72,7 @@ def keys_record(sign, feeder_id, epoch, feeder_key, members, ephemeral_seed=None
             continue
         secret = ephemeral.exchange(X25519PublicKey.from_public_bytes(montgomery(member)))
         body += _siv(*wrap_keys(secret, public, member, feeder_id, epoch, i), feeder_key)
-    return body + sign(_TAG + feeder_id + body)
+    return body + sign(TAG + feeder_id + body)
 
 
 def read_record(raw):

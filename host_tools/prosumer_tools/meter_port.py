@@ -39,6 +39,13 @@ def check_answers(port):
             raise PortError(f"no answer on {port}: is it the meter's port, has the board power, does it run MicroPython?")
 
 
+def send(port, text, done, seconds):
+    """Type a line, then read as `watch` does. What is typed is not shown."""
+    with _open(port) as line:
+        line.write(text.encode() + b"\r\n")
+    return watch(port, seconds, done)
+
+
 def watch(port, seconds, done):
     """Read lines that the meter prints until `done(line)` is true; (that line or None, all lines)."""
     lines, rest = [], b""

@@ -114,7 +114,7 @@ def test_a_full_file_system_is_told(tmp_path, capsys):
         code, _, err = await bench.provision("--name", "mill", "--broker", bench.broker)
         assert code == 2 and re.search(r"file system is full: \d+ KiB are free", err)
 
-    on_bench(tmp_path, capsys, scenario, files={"junk": os.urandom(640 << 10)})
+    on_bench(tmp_path, capsys, scenario, files={"junk": os.urandom(940 << 10)})
 
 
 def test_a_meter_that_stops_is_told_with_its_reason(tmp_path, capsys):

@@ -120,6 +120,38 @@ def test_bound_to_device_and_pin():
         _clean()
 
 
+def test_a_pin_is_asked_for_only_when_it_is_needed():
+    _clean()
+    asked = []
+
+    def pin():
+        asked.append(1)
+        return b"4711"
+
+    try:
+        store = KeyStore(_PATH, _ID, pin)
+        public = store.create(Source(b"a"))
+        assert store.open().public == public and not asked  # there is none yet
+        bare = _file()
+        store.protect(b"4711")
+        assert _file() != bare and _seed_of(b"a") not in _file()
+        assert _halts("key-store-needs-pin", KeyStore(_PATH, _ID).open)
+        assert KeyStore(_PATH, _ID, pin).open().public == public and len(asked) == 1
+        assert _halts("key-store-wrong-pin-or-device", KeyStore(_PATH, _ID, lambda: b"4712").open)
+        assert _halts("key-store-wrong-pin-or-device", KeyStore(_PATH, _ID, lambda: b"").open)
+        assert _halts("key-store-wrong-pin-or-device", KeyStore(_PATH, _ID, b"4712").protect, None)
+        for wrong in None, b"4712":
+            try:
+                KeyStore(_PATH, _ID, wrong).prepare(Source(b"b"))
+                raise RuntimeError("prepared")
+            except Halt:
+                assert _halts("key-store-missing", KeyStore(_PATH, _ID, pin).prepared)
+        KeyStore(_PATH, _ID, pin).protect(None)
+        assert KeyStore(_PATH, _ID).open().public == public
+    finally:
+        _clean()
+
+
 def test_replacement_takes_effect_at_once_and_for_good():
     _clean()
     try:
@@ -199,3 +231,19 @@ def test_entropy_that_is_dead_stuck_or_biased_is_refused():
     store = KeyStore(_PATH, _ID)
     assert _halts("entropy-repeats", store.create, bytes)
     assert not store.exists()
+
+
+def test_a_source_that_begins_anew_at_each_boot_gives_itself_away():
+    path = "identity_test.entropy"
+    try:
+        entropy.prove(Source(b"x"), path)
+        with open(path, "rb") as f:
+            before = f.read()
+        assert _halts("entropy-repeats", entropy.prove, Source(b"x"), path)
+        assert _halts("entropy-repeats", entropy.prove, Source(b"x"), path)
+        entropy.prove(Source(b"y"), path)
+        with open(path, "rb") as f:
+            assert f.read() != before
+        assert _halts("entropy-repeats", entropy.prove, bytes, path)
+    finally:
+        os.remove(path)

@@ -1,13 +1,16 @@
 """A guard on the entropy source, after NIST SP 800-90B: it finds a dead, stuck or badly biased source.
 
 It proves nothing else: a generator that is merely predictable passes. That the source is the chip's own, with its
-radio on, is for the board to prove. Samples are bytes that must carry 6 bits at least; a healthy source fails either
-test once in 2**30 runs of it.
+radio on, is for the hal to see to (esp32.py); that it is not the same after each restart, `prove` sees. Samples are bytes that
+must carry 6 bits at least; a healthy source fails either test once in 2**30 runs of it.
 """
 from hashlib import sha256
 from micropython import const
 
+from prosumer import durable
 from prosumer.errors import Halt
+
+from .seal import wipe
 
 _SAMPLES = const(1024)  # SP 800-90B, section 4.3: a start-up test over at least as many
 _REPEATS = const(6)  # section 4.4.1: 1 + 30 / 6 equal samples in a row
@@ -34,14 +37,29 @@ def check(samples):
 
 
 def draw(source, size):
-    """`size` bytes (32 at most) from `source(n) -> bytes`, checked, and condensed by SHA-256 from 1,024."""
+    """A bytearray of `size` bytes (32 at most) from `source(n) -> bytes`, checked, and condensed by SHA-256 from 1,024."""
     samples = bytearray()
     while len(samples) < _SAMPLES:
         more = source(32)
         if len(more) != 32:
             raise Halt("entropy-short")
         samples += more
+        wipe(more)
     check(samples)
-    drawn = sha256(samples).digest()[:size]
-    samples[:] = bytes(_SAMPLES)
+    digest = sha256(samples).digest()
+    drawn = bytearray(memoryview(digest)[:size])
+    wipe(digest)
+    wipe(samples)
     return drawn
+
+
+def prove(source, path):
+    """At each boot: Halt if the source fails its tests, or gives what it gave at the boot before, which `path` remembers.
+
+    A generator that was bound wrongly (a pseudo-random one with a fixed seed) passes every statistical test and gives itself
+    away by this: at the latest at the restart that ends a provisioning.
+    """
+    drawn = draw(source, 16)
+    if durable.load(path) == drawn:
+        raise Halt("entropy-repeats")
+    durable.save(path, drawn)

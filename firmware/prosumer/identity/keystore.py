@@ -7,7 +7,10 @@ HKDF(unique id ‖ PBKDF2(PIN, salt, rounds), salt); without a PIN rounds is 0 a
 Against whom this helps: someone who has the file or a backup, but not the chip. Against whom it does not: a stock board's
 flash and unique id can both be read by whoever holds it, and whoever has its console has its key; a PIN makes such a
 thief guess, and only eFuse keys with flash encryption and secure boot keep him out. Erasing on LittleFS leaves the old
-block behind, still sealed, until it is reused.
+block behind, still sealed, until it is reused; `prosumer keys erase` fills the flash once for that.
+
+In RAM the seed's bytes are overwritten as soon as its Signer stands. What signs, a scalar and a prefix, lies there as long
+as the meter runs, and a soft reset clears no RAM: but who can look there then has the console, and could open the store.
 """
 import os
 import struct
@@ -19,7 +22,7 @@ from prosumer.errors import Halt
 
 from .ed25519 import Signer
 from .entropy import draw
-from .seal import hkdf, pbkdf2, seal, unseal
+from .seal import hkdf, pbkdf2, seal, unseal, wipe
 
 _HEADER = ">3sBI16s32s"
 _HEADER_SIZE = const(56)
@@ -33,7 +36,7 @@ _NONCE = bytes(12)  # each salt makes a key of its own, which seals one seed
 
 
 class KeyStore:
-    """`unique_id` and `pin` are bytes. Every Halt names its reason; none carries a secret."""
+    """`unique_id` and `pin` are bytes; `pin` may be a function that asks for it when it is needed. No Halt carries a secret."""
 
     def __init__(self, path, unique_id, pin=None):
         self._path = path
@@ -61,6 +64,7 @@ class KeyStore:
     def prepare(self, entropy):
         """A second key beside the live one, for the operator to approve; its public key. Asked again, the same one."""
         path = self._path + ".next"
+        self.open()  # whoever prepares a second key can open the first, and seals both alike
         if _read(path) is not None:
             return self._open(path).public
         return self._make(path, entropy)
@@ -68,6 +72,14 @@ class KeyStore:
     def prepared(self):
         """The Signer of the second key, to sign that its holder agrees."""
         return self._open(self._path + ".next")
+
+    def protect(self, pin):
+        """Seal the live seed again, under this PIN or (None) without one."""
+        data = _read(self._path)
+        public = _parse(data)[3]
+        seed = self._seed(data)
+        self._pin = pin
+        self._write(self._path, seed, data[8:24], public)  # the salt may stay: the PIN makes another key of it
 
     def replace(self):
         """Make the prepared key the live one, at once and for good; its Signer."""
@@ -86,27 +98,39 @@ class KeyStore:
 
     def _make(self, path, entropy):
         seed = draw(entropy, 32)
-        salt = draw(entropy, 16)
         public = Signer(seed).public
-        rounds = _PIN_ROUNDS if self._pin else 0
-        header = struct.pack(_HEADER, _MAGIC, _LIVE, rounds, salt, public)
-        _write(path, header + seal(self._key(salt, rounds), _NONCE, header, seed))
+        self._write(path, seed, draw(entropy, 16), public)
         if self._open(path).public != public:
             raise Halt("key-store-damaged")
         return public
 
+    def _write(self, path, seed, salt, public):
+        rounds = _PIN_ROUNDS if type(self._pin) is bytes and self._pin else 0
+        header = struct.pack(_HEADER, _MAGIC, _LIVE, rounds, salt, public)
+        _write(path, header + seal(self._key(salt, rounds), _NONCE, header, seed))
+        wipe(seed)
+
     def _open(self, path):
         data = _read(path)
-        state, rounds, salt, public = _parse(data)
+        seed = self._seed(data)
+        signer = Signer(seed)
+        wipe(seed)
+        if signer.public != _parse(data)[3]:
+            raise Halt("key-store-wrong-pin-or-device")
+        return signer
+
+    def _seed(self, data):
+        state, rounds, salt, _ = _parse(data)
         if state == _ERASED:
             raise Halt("key-store-erased")
         if rounds and not self._pin:
             raise Halt("key-store-needs-pin")
+        if rounds and type(self._pin) is not bytes:
+            self._pin = self._pin()
         seed = unseal(self._key(salt, rounds), _NONCE, data[:_HEADER_SIZE], data[_HEADER_SIZE:-4])
-        signer = seed and Signer(seed)
-        if not signer or signer.public != public:
+        if not seed:
             raise Halt("key-store-wrong-pin-or-device")
-        return signer
+        return seed
 
     def _key(self, salt, rounds):
         secret = pbkdf2(self._pin, salt, rounds) if rounds else b""

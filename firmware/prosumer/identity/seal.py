@@ -99,6 +99,11 @@ def _xor(data: ptr8, rows: ptr8, n: int):
         data[n] = data[n] ^ rows[n]
 
 
+def wipe(data):
+    """Overwrite `data` with zeros where it lies, bytes too: a secret that is done with."""
+    _xor(data, data, len(data))
+
+
 def seal(key, nonce, header, data):
     """`key`: 64 bytes, half for AES, half for the MAC; a `nonce` (12 bytes) must never come twice under one key."""
     sealed = bytearray(data)
@@ -107,9 +112,9 @@ def seal(key, nonce, header, data):
 
 
 def unseal(key, nonce, header, sealed):
-    """The plain bytes, or None if header, nonce or bytes are not what was sealed under this key."""
+    """The plain bytes (a bytearray, to be wiped), or None if header, nonce or bytes are not what was sealed under this key."""
     data = bytearray(sealed[:-MAC_SIZE])
     if not same(hmac(key[32:], header + nonce, (data,)), sealed[-MAC_SIZE:]):
         return None
     Ctr(key[:32], nonce + bytes(4)).apply(data)
-    return bytes(data)
+    return data

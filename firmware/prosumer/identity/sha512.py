@@ -136,7 +136,7 @@ def sha512(data):
     size = len(data)
     rest = size % _BLOCK
     tail = bytearray(_BLOCK if rest < 112 else 2 * _BLOCK)
-    tail[:rest] = data[size - rest :]
+    tail[:rest] = memoryview(data)[size - rest :]  # no copy of what may be a seed
     tail[rest] = 0x80
     tail[-5:] = (size << 3).to_bytes(5, "big")
     s = _limbs

@@ -1,8 +1,8 @@
 """`prosumer provision PORT`: read a meter's public key, and make it a member of a street.
 
 Without --name only the enrolment card is shown; its key goes to the operator, who puts it into the genesis. With --name and --broker the
-configuration is written, with --genesis the street's genesis too; the meter then restarts and must say that it runs. Passwords are
-asked for, or taken from PROSUMER_WIFI_PASSWORD and PROSUMER_MQTT_PASSWORD.
+configuration is written, with --genesis and --keys the street's genesis and keys record too; the meter then restarts and must say that
+it runs. Passwords are asked for, or taken from PROSUMER_WIFI_PASSWORD and PROSUMER_MQTT_PASSWORD.
 """
 import getpass
 import hashlib
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from prosumer_tools import feederkeys
 from prosumer_tools.meter_port import PortError, check_answers, mpremote, watch
 from prosumer_tools.verify import records
 from prosumer_tools.verify.keys import Key, key_fault
@@ -63,6 +64,7 @@ def add_parser(subparsers):
     parser.add_argument("--channels", default="grid", help="clamps in the order of the board's inputs (default: grid)")
     parser.add_argument("--devices", type=Path, metavar="FILE.json", help="battery, ev and pv of the home, where the meter knows them")
     parser.add_argument("--genesis", type=Path, metavar="FILE", help="the street's genesis, signed by the operator")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="the street's keys record: without it the broker reads along")
     parser.add_argument("--wait", type=float, default=90, metavar="SECONDS", help="how long the meter may take to run (default: 90)")
     parser.set_defaults(run=run)
 
@@ -70,8 +72,8 @@ def add_parser(subparsers):
 def run(args):
     try:
         settings = _settings(args)
-        genesis = args.genesis.read_bytes() if args.genesis else None
-        street = _street(genesis) if genesis else None
+        street = checked_genesis(args.genesis) if args.genesis else None
+        keys = checked_keys(args.keys, street) if args.keys else None
         answer = ask(args.port, settings)
         key = bytes.fromhex(answer["key"])
         print(card(args.name, key, answer["id"], street))
@@ -81,16 +83,18 @@ def run(args):
             raise ProvisionError(f"this meter is not enrolled: its key is not among the {street.n} members of {args.genesis}. "
                                  "Nothing was written; give the operator its key")
         files = {"/config.json": json.dumps(settings).encode()}
-        if genesis:
-            files["/genesis.bin"] = genesis
+        if street:
+            files["/genesis.bin"] = args.genesis.read_bytes()
+        if keys:
+            files["/keys.bin"] = keys
         write(args.port, files, answer["free"])
         print(f"written and compared: {', '.join(files)}")
-        restart(args.port, key, bool(genesis), args.wait)
+        restart(args.port, key, bool(street), args.wait)
     except (ProvisionError, PortError) as error:
         return _fail(error)
     except OSError as error:
         return _fail(f"{error.filename}: {(error.strerror or str(error)).lower()}")
-    print(f"{args.name} runs" if genesis else f"{args.name} is configured and waits for its genesis: run again with --genesis")
+    print(f"{args.name} runs" if street else f"{args.name} is configured and waits for its genesis: run again with --genesis")
     return 0
 
 
@@ -139,16 +143,32 @@ def _secret(variable, what):
     return getpass.getpass(f"{what}: ")
 
 
-def _street(data):
-    """The genesis, its signature and keys checked by the host's own code."""
+def checked_genesis(path):
+    """The genesis in a file, its signature and keys checked by the host's own code; ProvisionError says what is wrong with it."""
     try:
-        street = records.genesis(data)
+        street = records.genesis(Path(path).read_bytes())
     except records.Malformed as error:
         raise ProvisionError(str(error)) from None
+    except OSError as error:
+        raise ProvisionError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     trouble = key_fault(street.operator)
     if trouble or not Key(street.operator).signed(records.GENESIS_TAG + street.body, street.signature):
         raise ProvisionError("genesis: " + (f"the operator's {trouble}" if trouble else "the operator's signature does not match"))
     return street
+
+
+def checked_keys(path, street):
+    """The keys record in a file; it must be of this street's operator, for all its members."""
+    raw = path.read_bytes()
+    try:
+        wrapped = feederkeys.read_record(raw)[2]
+    except feederkeys.BadSeal as error:
+        raise ProvisionError(f"{path}: {error}") from None
+    if not street:
+        raise ProvisionError("--keys needs --genesis, whose operator signed it")
+    if len(wrapped) != len(street.members) or not Key(street.operator).signed(feederkeys.TAG + street.feeder_id + raw[:-64], raw[-64:]):
+        raise ProvisionError(f"{path}: is not signed by the operator of {street.name} for its {street.n} members")
+    return raw
 
 
 def ask(port, settings=None):
