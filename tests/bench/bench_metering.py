@@ -340,7 +340,7 @@ def draw(points, path):
         near.axhline(limit, color="k", lw=0.8, ls=":")
     axes.set(ylabel="error, %", ylim=(-1.8, 1.8), title="8 kHz, 12 bits, 0.55 LSB, 50 µs: beside the standards' limits")
     near.set(xlabel="current, A", ylabel="error, %", ylim=(-0.12, 0.12), title="the same curves, ±0.1 % dotted")
-    axes.legend(ncol=2, fontsize=8)
+    axes.legend(ncol=2, fontsize=8, loc="upper right")
     for part in axes, near:
         part.grid(alpha=0.3)
     figure.savefig(path, dpi=110, bbox_inches="tight")
