@@ -25,7 +25,8 @@ class Street(Supervisor):
 
     def add_homes(self, count, **config):
         for i in range(count):
-            settings = {"name": f"h{i}", "port": self.broker.port if self.broker else 0, "period_ms": PERIOD_MS, **config}
+            port = self.network.lines[f"h{i}"].port if self.network else self.broker.port if self.broker else 0
+            settings = {"name": f"h{i}", "port": port, "period_ms": PERIOD_MS, **config}
             self.add(f"h{i}", bytes([2, 0, 0, 0, 0, i]), files={"config.json": json.dumps(settings).encode()})
 
     async def live(self, periods):

@@ -8,6 +8,7 @@ import json
 import struct
 
 import numpy as np
+from prosumer_tools.emulator.network import Network
 from prosumer_tools.profiles.series import Profiles, Weather
 from prosumer_tools.profiles.street import Home, Street
 from prosumer_tools.street import play as playing
@@ -20,34 +21,45 @@ LOADS_W = {"alder": 300, "birch": 900, "cedar": 250, "dogwood": 1200, "elm": 700
 VOTE, FINALIZE = 0, 1
 
 
-def street_of(count=5, slots=8):
-    """(Street, Profiles) of the first `count` homes; two of them have roofs."""
-    names = list(LOADS_W)[:count]
-    homes = tuple(Home(n, pv_kwp=SOLAR.get(n, 0.0)) for n in names)
-    steps = (slots + 2) * SLOT_S // 60
-    load = {n: np.full(steps, LOADS_W[n] * 1000, np.int64) for n in names}
-    pv = {n: np.full(steps, round(SOLAR[n] * 650_000), np.int64) for n in names if n in SOLAR}
+def street_of(count=5, slots=8, slot_s=SLOT_S):
+    """(Street, Profiles) of the first `count` homes; two of them have roofs, and from the sixth on every second one."""
+    names = [*LOADS_W, *(f"home{i}" for i in range(len(LOADS_W), count))][:count]
+    solar = SOLAR | {n: 2.0 + i % 5 for i, n in enumerate(names) if i > 4 and i % 2}
+    homes = tuple(Home(n, pv_kwp=solar.get(n, 0.0)) for n in names)
+    steps = (slots + 2) * slot_s // 60
+    load = {n: np.full(steps, LOADS_W.get(n, 250 + 87 * i % 1100) * 1000, np.int64) for i, n in enumerate(names)}
+    pv = {n: np.full(steps, round(solar[n] * 650_000), np.int64) for n in names if n in solar}
     weather = Weather(START_S - 3600, tuple((700, 10, 24) for _ in range(6)))
-    return Street(homes, "Test Street", SLOT_S // 60), Profiles(START_S, 60, load, pv, 0, weather)
+    return Street(homes, "Test Street", slot_s // 60), Profiles(START_S, 60, load, pv, 0, weather)
 
 
 class Game(playing.Street):
     """A street whose meters are enrolled by writing their flash while they are off, which takes a tenth of mpremote's time."""
 
-    def __init__(self, folder, count=5, slots=8, faults=(), **options):
-        street, profiles = street_of(count, slots)
+    def __init__(self, folder, count=5, slots=8, faults=(), network=None, slot_s=SLOT_S, **options):
+        """`network`: None, or options of the emulator's Network between the meters and their broker."""
+        street, profiles = street_of(count, slots, slot_s)
         options.setdefault("sealed", False)  # so that forgeries meet the rules behind the seal; test_street_sealed.py plays with it
         super().__init__(street, profiles, folder, slots, say=lambda text: None, **options)
-        self.faults = [((START_S + slot * SLOT_S + second) * 1000, fault) for slot, second, fault in faults]
+        self.network_options, self.network = network, None
+        self.faults = [((START_S + slot * slot_s + second) * 1000, fault) for slot, second, fault in faults]
         self.said = []  # (virtual ms, kind, topic's member, payload)
         self.on_ready = self._overhear
+
+    async def _enrol(self):
+        if self.network_options is not None:
+            self.network = Network(self.supervisor, **self.network_options)
+            for home in self.street.homes:
+                await self.network.attach(home.name)
+        return await super()._enrol()
 
     async def _provision(self, name, gate):
         device = self.supervisor.devices[name]
         self.supervisor.kill(name)
         broker = self.supervisor.broker
+        port = self.network.lines[name].port if self.network else broker.port
         config = {"name": name, "channels": self.houses[name].channels, "devices": self.houses[name].devices(),
-                  "broker": {"host": broker.host, "port": broker.port}}
+                  "broker": {"host": broker.host, "port": port}}
         files = {"config.json": json.dumps(config).encode()}
         files |= {name: (self.out / name).read_bytes() for name in ("genesis.bin", "keys.bin") if (self.out / name).exists()}
         device.flash.write(files)

@@ -5,7 +5,8 @@ message is in flight. In flight is counted, not guessed: every device subscribes
 that anyone publishes, its own included; `published by all − received by one`, taken from a baseline, is what is still under way to it.
 
 Baselines are set when a device has connected and all was quiet for `QUIET_S`. Counters that do not match while nothing
-changes for `STALL_S` mean that messages were lost (an outage, a partition, a killed device); time then goes on with new baselines.
+changes for `stall_s` mean that messages were lost (an outage, a partition, a killed device); time then goes on with new baselines. What
+a network delays on purpose (network.py) is `held`: not in flight until its time has come.
 """
 from dataclasses import dataclass
 
@@ -32,7 +33,9 @@ class Clock:
     def __init__(self, now_ms):
         self.now_ms = now_ms
         self.members = {}
+        self.stall_s = STALL_S
         self.lost = 0  # times that counters had to be given up
+        self.held = {}  # name → messages that a network delays: they come when time has moved on, so they hold nothing
         self._retired = 0  # published by host processes and by device processes that are gone
         self._changed = 0.0
 
@@ -70,11 +73,15 @@ class Clock:
         self._retired += count
         self._changed = wall
 
+    def hold(self, name, count):
+        """`count` more (or fewer) messages to this device are delayed."""
+        self.held[name] = self.held.get(name, 0) + count
+
     def in_flight(self, name):
         member = self.members[name]
         if not member.connected or member.baseline is None:
             return 0
-        return self._published() - member.baseline - member.received
+        return self._published() - member.baseline - member.received - self.held.get(name, 0)
 
     def busy(self):
         """Names of the devices that hold the clock because they compute, or are due and have not taken up the new time yet."""
@@ -92,8 +99,9 @@ class Clock:
         fresh = [m for m in holders.values() if m.baseline is None]
         if fresh and quiet_s < QUIET_S:
             return None, QUIET_S - quiet_s
-        for member in fresh:
-            member.baseline = published - member.received
+        for name, member in holders.items():
+            if member.baseline is None:
+                member.baseline = published - member.received - self.held.get(name, 0)
         waiting = False
         for name, member in holders.items():
             flying = self.in_flight(name)
@@ -101,11 +109,11 @@ class Clock:
                 member.baseline += flying
             waiting = waiting or flying > 0 or member.unacked > 0
         if waiting:
-            if quiet_s < STALL_S:
-                return None, STALL_S - quiet_s
+            if quiet_s < self.stall_s:
+                return None, self.stall_s - quiet_s
             self.lost += 1
-            for member in holders.values():
-                member.baseline, member.unacked = published - member.received, 0
+            for name, member in holders.items():
+                member.baseline, member.unacked = published - member.received - self.held.get(name, 0), 0
         deadlines = [m.deadline_ms for m in self.members.values() if m.deadline_ms is not None and m.deadline_ms > self.now_ms]
         return min(deadlines, default=None), None
 

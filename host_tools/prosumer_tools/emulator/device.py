@@ -56,6 +56,8 @@ class Device:
         self.fruitless_boots = 0  # since it last waited or reached its REPL
         self.busy_since = 0.0  # monotonic seconds
         self.sampled_ms = self.told_ms = 0  # virtual: last window taken, last time told
+        self.error_ms = lambda now_ms: 0    # of its own clock at a virtual time
+        self.deadline_ms = 0                # by its own clock, of the wait it is in
         self._process = None
         self._loop = loop
         self.booted_at = 0.0  # monotonic seconds
@@ -125,6 +127,19 @@ class Device:
             self._cpu_s += _cpu_seconds(process.pid)
             process.wait(1.0)
         return self.end()
+
+    def local_ms(self, now_ms):
+        """What the device's own clock shows at virtual time `now_ms`."""
+        return now_ms + int(self.error_ms(now_ms))
+
+    def virtual_ms(self, local_ms):
+        """The first virtual time at which the device's own clock shows at least `local_ms`; for errors that change slowly."""
+        now_ms = local_ms
+        for _ in range(3):
+            now_ms = local_ms - int(self.error_ms(now_ms))
+        while self.local_ms(now_ms) < local_ms:
+            now_ms += 1
+        return now_ms
 
     def signal(self, number):
         """Send a signal from outside, as a user with `kill` would; the supervisor sees the bus close."""

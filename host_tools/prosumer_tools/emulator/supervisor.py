@@ -10,15 +10,17 @@ Hooks are attributes: `sample_source(device, now_ms) → bytes` or `(bytes, cove
 function returns is awaited before time moves on.
 """
 import asyncio
+import bisect
 import inspect
 import logging
+import os
 import time
 from pathlib import Path
 
 from prosumer_tools.emulator import bus
 from prosumer_tools.emulator.broker import Broker
-from prosumer_tools.emulator.clock import Clock
-from prosumer_tools.emulator.device import Device, FrontEnd
+from prosumer_tools.emulator.clock import STALL_S, Clock
+from prosumer_tools.emulator.device import HEAP, Device, FrontEnd
 
 _TICK_S = 0.1  # at a limited speed time moves in steps of at most this, so that outsiders find the devices awake
 _FRUITLESS_BOOTS = 6
@@ -37,6 +39,8 @@ class Supervisor:
         self.clock = Clock(start_ms)
         self.speed = speed
         self.broker = Broker(self.folder, broker, port, users) if broker else None
+        self.network = None  # a Network between devices and broker sets itself here
+        self.heap = HEAP  # of devices that are added
         self.front_end = front_end or FrontEnd()
         self.busy_limit_s, self.power_back_s = busy_limit_s, power_back_s
         self.devices = {}
@@ -73,6 +77,8 @@ class Supervisor:
             task.cancel()
         for device in self.devices.values():
             device.close()
+        if self.network:
+            self.network.stop()
         if self.broker:
             self.broker.stop()
 
@@ -84,7 +90,7 @@ class Supervisor:
 
     def add(self, name, unique_id, files=None, front_end=None, echo=None):
         """A new device with its own flash, programmed with the image if it has none; `files` are written into it. It is off."""
-        device = Device(name, self.folder / "devices" / name, self._loop, unique_id, front_end or self.front_end, echo=echo)
+        device = Device(name, self.folder / "devices" / name, self._loop, unique_id, front_end or self.front_end, self.heap, echo)
         if not device.flash.path.is_file():
             device.flash.program(self.image_path)
         if files:
@@ -105,6 +111,15 @@ class Supervisor:
         device.end()
         self._soon()
 
+    def set_clock(self, name, error_ms):
+        """From now on the clock of this device is wrong by `error_ms(now_ms)`, ms: it drifts, or jumps with this call."""
+        device, member = self.devices[name], self.clock.members.get(name)
+        device.error_ms = error_ms
+        if member and member.deadline_ms is not None:
+            member.deadline_ms = device.virtual_ms(device.deadline_ms)
+            device.send(bus.time(device.local_ms(self.now_ms)))
+        self._soon()
+
     def host_published(self, count=1):
         """A host process is about to publish `count` messages on the feeder's topics: time waits until every device has them."""
         self.clock.host_published(count, time.monotonic())
@@ -113,8 +128,7 @@ class Supervisor:
 
     def at(self, now_ms, function):
         self._order += 1
-        self._alarms.append((now_ms, self._order, function))
-        self._alarms.sort()
+        bisect.insort(self._alarms, (now_ms, self._order, function))
         self._soon()
 
     async def run(self, until_ms):
@@ -176,11 +190,10 @@ class Supervisor:
                 self._awaited.add(task)
                 task.add_done_callback(self._awaited_done)
         self.on_time(now_ms)
-        packet = bus.time(now_ms)
         for name, member in self.clock.members.items():
             device = self.devices[name]
             due = member.deadline_ms is not None and member.deadline_ms <= now_ms
-            if (due or member.holding) and device.send(packet):
+            if (due or member.holding) and device.send(bus.time(device.local_ms(now_ms))):
                 device.told_ms = now_ms
             if due:
                 device.busy_since = time.monotonic()
@@ -227,16 +240,17 @@ class Supervisor:
         if kind == bus.WAIT:
             device.waits += 1
             device.fruitless_boots = 0
-            self.clock.waits(device.name, *bus.parse_wait(packet), wall)
+            device.deadline_ms, *counters = bus.parse_wait(packet)
+            self.clock.waits(device.name, device.virtual_ms(device.deadline_ms), *counters, wall)
             if device.state != "repl":
                 device.state = "waiting"
-            if device.told_ms < self.now_ms and device.send(bus.time(self.now_ms)):
+            if device.told_ms < self.now_ms and device.send(bus.time(device.local_ms(self.now_ms))):
                 device.told_ms = self.now_ms
         elif kind == bus.BUSY:
             self.clock.computes(device.name, wall)
             device.busy_since = wall
             device.told_ms = self.now_ms
-            device.send(bus.time_for_busy(self.now_ms))
+            device.send(bus.time_for_busy(device.local_ms(self.now_ms)))
             if device.state != "repl":
                 device.state = "busy"
         elif kind == bus.SAMPLE:
@@ -247,7 +261,7 @@ class Supervisor:
             device.send(bus.plant(self.plant_state(device, self.now_ms)))
         elif kind == bus.HELLO:
             device.told_ms = self.now_ms
-            device.send(bus.hello(self.now_ms, device.front_end))
+            device.send(bus.hello(device.local_ms(self.now_ms), device.front_end))
         elif kind == bus.UP:
             device.console.up()
         elif kind == bus.REPL:
@@ -312,6 +326,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(1)
             wall = time.monotonic()
+            self.clock.stall_s = STALL_S * min(5.0, max(1.0, os.getloadavg()[0] / os.cpu_count()))  # a busy machine is no lost message
             for name in self.clock.busy():
                 device = self.devices[name]
                 if device.state != "off" and wall - device.busy_since > self.busy_limit_s:
