@@ -135,27 +135,15 @@ class PreparedKey:
     is made again from the key.
     """
 
-    def __init__(self, public, path=None, table=None):
+    def __init__(self, public, path=None):
         self.public = bytes(public)
         self._path = path
-        self._table = table
-        if table is not None:
-            if len(table) != TABLE_SIZE or _check(self.public, table) != table[:_CHECK]:
-                raise Reject("key-table")
-        elif path is None:
+        self._table = None
+        if path is None:
             self._table = bytearray(TABLE_SIZE)
             self._build(self._table)
         else:
             self._read()
-
-    @classmethod
-    def load(cls, public, table):
-        """The key whose `table()` was kept, used in place and not copied; Reject("key-table") if it is not that key's."""
-        return cls(public, None, table)
-
-    def table(self):
-        """The bytes to keep in flash; from these, `load` costs no curve arithmetic."""
-        return bytes(self._table or self._read())
 
     def verify(self, message, signature):
         """True if `signature` is this key's signature of `message`; False for anything else."""
