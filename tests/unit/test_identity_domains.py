@@ -5,7 +5,7 @@ The table of records is read from prosumer.records, so that a new one is tried w
 from prosumer import records
 from prosumer.codec import Record
 from prosumer.errors import Reject
-from prosumer.identity import members
+from prosumer.identity import genesis
 from prosumer.identity.ed25519 import PreparedKey, Signer
 
 FEEDER, OTHER_FEEDER = b"feeder-1", b"feeder-2"
@@ -41,7 +41,7 @@ def tags():
         c = getattr(records, name)
         if isinstance(c, type) and getattr(c, "TAG", None):
             out[c.TAG + b"\0"] = c
-    out[members.TAG if hasattr(members, "TAG") else b"prosumer/genesis/v2\0"] = "genesis"
+    out[genesis.TAG] = "genesis"
     out[b"prosumer/keys/v1\0"] = "keys"
     return out
 
