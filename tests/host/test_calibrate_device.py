@@ -1,5 +1,6 @@
 """`prosumer calibrate` over real mpremote, on an emulated meter whose clamps and converter are not what its board says."""
 import asyncio
+import builtins
 import json
 import math
 import re
@@ -165,6 +166,37 @@ def test_quick_way_from_a_file_without_questions(tmp_path, capsys, monkeypatch):
     on_bench(tmp_path, capsys, scenario)
 
 
+def test_a_load_that_is_still_on_is_no_reading_without_load(tmp_path, capsys, monkeypatch):
+    async def scenario(bench):
+        bench.on(3.0)
+        path = points(tmp_path, bench, 3.0)
+        code, out, err = await bench.calibrate("--quick", "--points", path, "--yes")
+        assert code == 2 and "A is no reading without load" in err and bench.stored() is None
+        bench.street.boot("m")
+        state = answers(monkeypatch, bench, [(8.0,)])
+        state["step"] = -3  # Enter is pressed too early once
+
+        def early(question, answer=builtins.input):
+            if state["step"] == -3:
+                bench.on(3.0)
+                state["step"] += 1
+                return ""
+            return answer(question)
+
+        monkeypatch.setattr("builtins.input", early)
+        code, out, err = await bench.calibrate("--quick")
+        assert (code, err) == (0, "") and out.count("is no reading without load") == 1, (out, err)
+
+    on_bench(tmp_path, capsys, scenario)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-3", "nan", "41", "x"])
+def test_seconds_that_cannot_be_are_refused(capsys, seconds):
+    with pytest.raises(SystemExit):
+        cli.main(["calibrate", "/dev/ttyNONE9", f"--seconds={seconds}"])
+    assert "--seconds" in capsys.readouterr().err
+
+
 def test_a_reversed_clamp_is_told_and_turned(tmp_path, capsys, monkeypatch):
     async def scenario(bench):
         answers(monkeypatch, bench, [(8.0,)])
@@ -188,6 +220,8 @@ def test_several_clamps_have_their_turns_and_none_disturbs_another(tmp_path, cap
         monkeypatch.setattr("builtins.input", lambda question: pytest.fail(question))
         assert (await bench.calibrate("--channel", "battery", "--quick", "--points", points(tmp_path, bench, 8.0), "--yes", "--no-idle"))[2] \
             == "prosumer calibrate: the meter has no clamp battery: it has grid, pv, ev\n"
+        assert (await bench.calibrate("--channels", "grid,boiler", "--points", points(tmp_path, bench, 8.0), "--yes", "--no-idle"))[2] \
+            == "prosumer calibrate: the meter refuses: its board has no clamp boiler\n"
         answers(monkeypatch, bench, full)
         code, out, err = await bench.calibrate("--channel", "grid")
         # the maker's numbers of the others still hold (factory, class B): the meter is as good as its worst clamp

@@ -54,7 +54,9 @@ try:
     print(json.dumps(measure(json.loads(SETTINGS), SECONDS)))
 except (Halt, Reject) as e:
     print(json.dumps({"refused": str(e)}))
-except (ImportError, AttributeError, KeyError, OSError) as e:
+except KeyError as e:
+    print(json.dumps({"refused": "its board has no clamp " + str(e.args[0])}))
+except (ImportError, AttributeError, OSError) as e:
     print(json.dumps({"refused": repr(e)}))
 """
 _STORE = """

@@ -46,6 +46,7 @@ WARNINGS = {
     "no-inductive-point": "no inductive load: the phase is right if the loads really were resistive; class A at best",
     "other-clamps": "other clamps of this meter are not calibrated yet: its readings stay indicative until they are (--channel NAME)",
 }
+MOST_IDLE_A = 0.5  # crosstalk and noise are far below
 GRAVE = {"wrong-phase", "saturated"}
 
 
@@ -58,10 +59,17 @@ def add_parser(subparsers):
     p.add_argument("--quick", action="store_true", help="the quick way: no load, then one resistive load")
     p.add_argument("--points", type=Path, metavar="FILE.json", help="what the reference says, instead of asking (see below)")
     p.add_argument("--no-idle", action="store_true", help="leave out the reading without load (keeps the offset)")
-    p.add_argument("--seconds", type=float, default=10, metavar="S", help="how long to measure at each load (default: 10)")
+    p.add_argument("--seconds", type=seconds, default=10, metavar="S", help="how long to measure at each load, 1 to 40 (default: 10)")
     p.add_argument("--yes", action="store_true", help="ask nothing: the loads are switched otherwise, and the result is stored")
     p.add_argument("--force", action="store_true", help="store in spite of a clamp on the wrong phase or saturation")
     p.set_defaults(run=run)
+
+
+def seconds(text):
+    value = float(text)
+    if not 1 <= value <= device.LONGEST_S:
+        raise argparse.ArgumentTypeError(f"1 to {device.LONGEST_S}, not {text}")
+    return value
 
 
 def run(args):
@@ -82,10 +90,16 @@ def calibrate(args):
         raise points.BadPoint("--yes needs --points FILE.json")
     check_answers(args.port)
     idle, taken = None, []
-    if not args.no_idle:
+    while not args.no_idle:
         wait(args, f"No load: open the clamp {args.channel} or switch everything off behind it")
-        measured = take(args)
-        idle = measured["reading"]
+        idle = take(args)["reading"]
+        amps = idle["channels"][args.channel]["current_ma"] / 1000
+        if amps < MOST_IDLE_A:
+            break
+        said = f"{amps:.3f} A is no reading without load: open the clamp, or leave this step out with --no-idle"
+        if args.yes:
+            raise ValueError(said)
+        print(f"  {said}")
     steps = [(e.get("load", f"load {n}"), e) for n, e in enumerate(loads, 1)] if loads else \
         [(text, inductive) for text, inductive in points.WAYS["quick" if args.quick else "full"]]
     for number, (text, known) in enumerate(steps, 1):
