@@ -316,6 +316,22 @@ def test_a_phase_without_voltage_is_not_the_reference():
         out[4 * k + 3] = round(I_PEAK * math.sin(2 * math.pi * 50 / RATE * k))
     mt.window(bytearray(bytes(out)), 1600, 1000)
     near(mt.power_mw("grid"), VOLTS * AMPS * 1000, 200)
+    assert mt.close_interval()["flags"] == 0  # no clamp refers to the phases that are not there
+
+
+def test_a_clamp_whose_phase_has_no_voltage_is_flagged():
+    channels = (("v1", "voltage"), ("v2", "voltage"), ("v3", "voltage"), ("g1", "grid", 0), ("g2", "grid", 1), ("g3", "grid", 2))
+    mt = Meter(channels, RATE, calibration(3, 3), group_cycles=10)
+    out = array("h", [0] * (6 * 2400))
+    for k in range(2400):
+        for p in (0, 2):  # the second adapter is out of its socket
+            out[6 * k + p] = round(V_PEAK * math.sin(2 * math.pi * (50 / RATE * k - p / 3)))
+        for p in range(3):
+            out[6 * k + 3 + p] = round(I_PEAK * math.sin(2 * math.pi * (50 / RATE * k - p / 3)))
+    mt.window(bytearray(bytes(out)), 2400)
+    d = mt.close_interval()
+    assert [d["channels"][n]["flags"] for n in ("g1", "g2", "g3")] == [0, m.NO_VOLTAGE, 0] and d["flags"] == m.NO_VOLTAGE
+    assert d["channels"]["g2"]["import_mwh"] == d["channels"]["g2"]["export_mwh"] == 0
 
 
 def test_uncertainty_covers_class_gap_and_windows():

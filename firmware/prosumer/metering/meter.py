@@ -28,6 +28,7 @@ _FREQUENCY = const(32)
 _CLAMP = const(64)
 _GAP = const(128)
 _UNIT = const(4096)  # parts of a frame
+_LEAST_MV = const(23000)  # a tenth of 230 V: less is no voltage
 
 
 class Meter:
@@ -171,7 +172,7 @@ class Meter:
                 best = square
                 self._cross[1] = k
                 self._level(s[0], n)
-                self._detector[3] = min(32500000000 * self._length // gain, 1 << 29)  # 10 % of 230 V: less is no voltage
+                self._detector[3] = min(32500000000 * self._length // gain, 1 << 29)  # of _LEAST_MV
         for again in range(2):
             self._detector[0] = self._raw(buf, self._cross[1], self.history - self._length, self.history)[0] + kernel.BIAS
             self._detector[1] = 0
@@ -314,6 +315,8 @@ class Meter:
         entry = self.calibration.currents[k]
         volts = self.calibration.voltages[c.phase]
         gain = entry["gain_na"]
+        if self._volts[c.phase].level < _LEAST_MV:
+            c.flags |= _NO_VOLTAGE
         total, square = c.moments(w1, w0, length)
         dc = v_total * total // length
         # a converter that is alive is never as quiet; an open input is pulled to the rail, far from any clamp's middle
