@@ -18,7 +18,7 @@ def config():
 
 
 def genesis():
-    from prosumer.identity.members import Genesis
+    from prosumer.identity.genesis import Genesis
     try:
         with open("/genesis.bin", "rb") as f:
             return Genesis(f.read())

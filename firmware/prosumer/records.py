@@ -13,8 +13,12 @@ Units stand in the names: mwh = milliwatt-hours, ucr = micro-credits (1 credit =
                  state_root:32 price_ucr_per_kwh:4 volume_mwh:4                                 146 bytes
     Vote         06 kind iteration:4 member header_hash:32 sig:64                               103 bytes
     Certificate  07 kind iteration:4 header_hash:32 members:8 sig:64*                         ≤ 4142 bytes
-    Body         08 salt:16 envelopes commits orders readings    (each: count:1, then the records, sorted)
-    Proposal     09 header:146 sig:64 body
+    Body         08 salt:16 envelopes commits orders readings transfers evidence amendments
+                 (each: count:1, then the records, sorted)
+    Proposal     09 header:146 sig:64 body                             (signed as a Vote of kind PROPOSE)
+    Genesis      0a: identity/genesis.py; an amendment is one
+    Transfer     0b member kind seq:4 to amount:8 note:16 sig:64                                 96 bytes
+    Evidence     0c member, then two signed records of one type that it should not both have signed ≤ 316 bytes
 """
 import struct
 
@@ -22,13 +26,20 @@ from prosumer.codec import SIGNATURE_BYTES, Cursor, Record, list_pieces, sha256
 from prosumer.errors import Reject
 
 MAX_MEMBERS = 64
-ROLE_GENERATES = 1  # a member's role in the genesis: only these mint green coins and may export beyond their trades
+ROLE_GENERATES = 1  # a member's roles in the genesis: only these mint green coins and may export beyond their trades
+ROLE_STORES = 2     # a battery or car that gives: may sell too
+ROLE_HEAD = 4       # the meter at the feeder's head: its readings say what is lost on the way; it does not trade
+ROLE_LEFT = 128     # no longer of the street: neither votes nor trades, and nobody else gets its number
 MAX_STEPS = 8
 MAX_LATE_READINGS = 4  # a member catches up with at most this many readings in one block
 DUMMY = bytes(32)
 
 VOTE = 0      # for a block, or for the dummy (all zero hash)
 FINALIZE = 1  # the iteration's block is seen notarized and its timer had not fired
+PROPOSE = 2   # the iteration's leader says that this is its block
+
+GIVE, RETIRE, PAY_IN, PAY_OUT = 0, 1, 2, 3  # Transfer.kind: coins to a neighbour, coins used up; money by the operator
+MAX_TRANSFERS = 16
 
 # Reading.flags: the meter's own (metering.meter), and what only the chain of readings knows
 FLAG_GAP = 256  # the meter was off before this interval: registers continue, nothing is estimated
@@ -53,8 +64,28 @@ class Commit(Record):
     FIELDS = ("member", ">B", "slot", ">I", "digest", "32s")
 
 
-class Order:
-    """A price curve: up to 8 (price_ucr_per_kwh, energy_mwh) steps a side. Signed through its Commit. Kept as its bytes."""
+class Whole:
+    """Base of records that vary in length; each is its bytes."""
+
+    def __init__(self, raw):
+        self.raw = raw
+
+    def pack(self):
+        return self.raw
+
+    def pieces(self):
+        return [self.raw]
+
+    @classmethod
+    def parse(cls, data):
+        cursor = Cursor(data)
+        record = cls.read(cursor)
+        cursor.end()
+        return record
+
+
+class Order(Whole):
+    """A price curve: up to 8 (price_ucr_per_kwh, energy_mwh) steps a side. Signed through its Commit."""
 
     TYPE, TAG = 3, b"prosumer/order/v1"
 
@@ -81,12 +112,6 @@ class Order:
     def _steps(self, first, stop):
         return [struct.unpack_from(">II", self.raw, 24 + 8 * i) for i in range(first, stop)]
 
-    def pack(self):
-        return self.raw
-
-    def pieces(self):
-        return [self.raw]
-
     def digest(self, feeder_id):
         return sha256(self.TAG, b"\0", feeder_id, self.raw)
 
@@ -99,13 +124,6 @@ class Order:
             raise Reject("too-many-steps")
         order = Order(0, 0, b"", (), ())
         order.raw = head + cursor.take(8 * (head[22] + head[23]))
-        return order
-
-    @staticmethod
-    def parse(data):
-        cursor = Cursor(data)
-        order = Order.read(cursor)
-        cursor.end()
         return order
 
 
@@ -173,8 +191,56 @@ class Certificate:
         return certificate
 
 
+class Transfer(Record):
+    """Green coins (mWh) of a member, or money (ucr) that the operator books: GIVE, RETIRE, PAY_IN, PAY_OUT."""
+
+    TYPE, TAG, SIGNED = 11, b"prosumer/transfer/v1", True
+    FIELDS = ("member", ">B", "kind", ">B", "seq", ">I", "to", ">B", "amount", ">Q", "note", "16s")
+
+
+class Evidence(Whole):
+    """Two records that its `member` signed and an honest one never signs both (ledger/evidence.py), in order of their bytes."""
+
+    @property
+    def member(self):
+        return self.raw[1]
+
+    def pair(self):
+        cls = _SIGNED[self.raw[2]]
+        middle = 2 + cls.size()
+        return cls.parse(self.raw[2:middle]), cls.parse(self.raw[middle:])
+
+    @staticmethod
+    def read(cursor):
+        head = cursor.take(3)
+        cls = _SIGNED.get(head[2])
+        if head[0] != 12 or not cls:
+            raise Reject("wrong-type")
+        evidence = Evidence(head + cursor.take(2 * cls.size() - 1))
+        evidence.pair()
+        return evidence
+
+
+_SIGNED = {1: Reading, 2: Commit, 6: Vote}
+
+
+class Amendment(Whole):
+    """A genesis as it stands in a block, not opened: identity/genesis.py checks it."""
+
+    @staticmethod
+    def read(cursor):
+        start = cursor.at
+        if cursor.uint(1) != 10:
+            raise Reject("wrong-type")
+        cursor.take(127)
+        cursor.take(cursor.uint(1))
+        cursor.take(13 * cursor.uint(1))
+        cursor.take(35 * cursor.uint(1) + SIGNATURE_BYTES)
+        return Amendment(bytes(cursor.data[start:cursor.at]))
+
+
 class Body:
-    """All that block k brings: envelope for k+1, commits for k+2, orders of k+1, readings up to k−1.
+    """All that block k brings: envelope for k+1, commits for k+2, orders of k+1, readings up to k−1, and what comes seldom.
 
     Made from lists of records, or `Body.read` from bytes: then each pass over a part parses its records anew, one at a
     time, because a block's records all at once are too much for a small heap.
@@ -182,9 +248,9 @@ class Body:
 
     TYPE = 8
 
-    def __init__(self, salt, envelopes, commits, orders, readings):
+    def __init__(self, salt, *parts):
         self.salt = salt
-        self._parts = (envelopes, commits, orders, readings)
+        self._parts = parts
 
     @property
     def envelopes(self):
@@ -202,6 +268,18 @@ class Body:
     def readings(self):
         return self._part(3)
 
+    @property
+    def transfers(self):
+        return self._part(4)
+
+    @property
+    def evidence(self):
+        return self._part(5)
+
+    @property
+    def amendments(self):
+        return self._part(6)
+
     def _part(self, i):
         part = self._parts[i]
         return part if isinstance(part, list) else self._walk(part, _PARTS[i])
@@ -215,13 +293,13 @@ class Body:
 
     def pieces(self):
         out = [b"\x08", self.salt]
-        for i in range(4):
+        for i in range(7):
             out += list_pieces(list(self._part(i)))
         return out
 
     def leaves(self):
         """The records one by one, as the body root's Merkle leaves."""
-        for i in range(4):
+        for i in range(7):
             for r in self._part(i):
                 yield r.pack()
 
@@ -233,21 +311,17 @@ class Body:
         return Body(salt, *[(cursor.data, cursor.skip(cls, most)) for cls, most in zip(_PARTS, _MOST)])
 
 
-_PARTS = (Envelope, Commit, Order, Reading)
-_MOST = (1, MAX_MEMBERS, MAX_MEMBERS, MAX_MEMBERS * MAX_LATE_READINGS)
+_PARTS = (Envelope, Commit, Order, Reading, Transfer, Evidence, Amendment)
+_MOST = (1, MAX_MEMBERS, MAX_MEMBERS, MAX_MEMBERS * MAX_LATE_READINGS, MAX_TRANSFERS, 1, 1)
 
 
 class Proposal:
-    """A header with its body, signed by the iteration's proposer over the header's hash."""
+    """A header with its body; the signature is that of the proposer's Vote of kind PROPOSE, so that two of them are evidence."""
 
-    TYPE, TAG = 9, b"prosumer/proposal/v1"
+    TYPE = 9
 
     def __init__(self, header, signature, body):
         self.header, self.signature, self.body = header, signature, body
-
-    @staticmethod
-    def message(feeder_id, header_hash):
-        return Proposal.TAG + b"\0" + feeder_id + header_hash
 
     def pieces(self):
         return [b"\x09", self.header.raw, self.signature] + self.body.pieces()

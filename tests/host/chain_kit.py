@@ -26,12 +26,12 @@ def public(private):
 
 
 def genesis(operator, keys, name="Chain Street"):
-    body = struct.pack(">BIHHIIIIIHIII32s", 10, START_S, SLOT_S, 2000, RETAIL, FEED_IN, 1, 1_000_000, 30_000, 25, 100_000,
-                       20_000_000, 20_000_000, public(operator))
-    body += bytes([len(name)]) + name.encode() + bytes([len(keys)])
+    body = struct.pack(">BH8s32sIHHIIIIIHIIIIIBh32s", 10, 0, bytes(8), bytes(32), START_S, SLOT_S, 2000, RETAIL, FEED_IN, 1, 1_000_000, 30_000, 25, 100_000,
+                       20_000_000, 20_000_000, 0xFFFFFFFF, 86400, 0, 120, public(operator))
+    body += bytes([len(name)]) + name.encode() + bytes([0, len(keys)])
     for i, k in enumerate(keys):
         body += public(k) + bytes([1 - i % 2, 63, i % 4])
-    return body + operator.sign(b"prosumer/genesis/v1\0" + body)
+    return body + operator.sign(b"prosumer/genesis/v2\0" + body)
 
 
 class Paper:
@@ -77,7 +77,7 @@ class Paper:
         self.sealed[slot + 2] = orders
         shown = [raw for _, raw in sorted(self.sealed.pop(slot + 1, {}).items())]
         readings = [self.reading(m, slot - 1) for m in range(self.n)] if slot else []
-        return [[], commits, shown, readings]
+        return [[], commits, shown, readings, [], [], []]
 
     def block(self, certified=True):
         """(proposal, certificate) of the next slot."""
@@ -95,11 +95,11 @@ class Paper:
         self.tip = hashlib.sha256(b"prosumer/header/v1\0" + self.feeder + raw).digest()
         self.range.append(self.tip)
         proposer = self.keys[self.iteration % self.n]
-        proposal = b"\x09" + raw + proposer.sign(b"prosumer/proposal/v1\0" + self.feeder + self.tip) + packed
+        proposal = b"\x09" + raw + proposer.sign(b"prosumer/vote/v1\0" + self.feeder + struct.pack(">BI", 2, self.iteration) + self.tip) + packed
         return proposal, self.certificate() if certified else b""
 
     def certificate(self, members=None):
-        members = range(self.genesis.quorum) if members is None else members
+        members = range(self.books.quorum()) if members is None else members
         vote = struct.pack(">BI32s", 1, self.iteration, self.tip)
         return struct.pack(">BBI32sQ", 7, 1, self.iteration, self.tip, sum(1 << m for m in members)) + b"".join(
             self.keys[m].sign(b"prosumer/vote/v1\0" + self.feeder + vote) for m in members)

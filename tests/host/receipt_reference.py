@@ -60,12 +60,13 @@ def under(tag, root, leaf, index, count, path):
 
 def members_of(genesis):
     """(feeder id, [public keys]): the head of the record has a fixed length, its name not."""
-    at = struct.calcsize(">BIHHIIIIIHIII32s")
+    at = 128
     at += 1 + genesis[at]
+    at += 1 + 13 * genesis[at]
     keys = [genesis[at + 1 + 35 * i:at + 33 + 35 * i] for i in range(genesis[at])]
     body, signature = genesis[:-64], genesis[-64:]
-    signed(struct.unpack(">BIHHIIIIIHIII32s", genesis[:75])[-1], b"prosumer/genesis/v1\0" + body, signature)
-    return sha(b"prosumer/genesis/v1\0", body)[:8], keys
+    signed(genesis[96:128], b"prosumer/genesis/v2\0" + body, signature)
+    return sha(b"prosumer/genesis/v2\0", body)[:8], keys
 
 
 def check(receipt, genesis):
@@ -118,13 +119,13 @@ def check(receipt, genesis):
 def leaf(found, header, tree, index, count, data, feeder, keys):
     member, slot = found["member"], found["slot"]
     if tree == "s":
-        if index // 2 != member or index > count - 3:
+        if (index - 1) // 2 != member or index > count - 3:
             raise ValueError("leaf of somebody else")
-        if index % 2 and header["slot"] == slot - 1:
+        if index % 2 == 0 and header["slot"] == slot - 1:
             open_trades = [struct.unpack(">IIII", data[at:at + 16]) for at in range(2, len(data), 16)]
             found["trade"] = next(((p, b, s) for k, p, b, s in open_trades if k == slot), (0, 0, 0))
-        elif not index % 2 and header["slot"] == slot:
-            found["account"] = struct.unpack(">qQIIQQQ32s", data)
+        elif index % 2 and header["slot"] == slot:
+            found["account"] = struct.unpack(">qQIIQQQ32sQI", data)
         else:
             raise ValueError("state of another block")
     elif data[0] == 1:

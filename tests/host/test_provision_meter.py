@@ -23,7 +23,7 @@ def street_with(*keys):
     street = SimpleNamespace(
         tariff=SimpleNamespace(retail_ucr_per_kwh=300000, feed_in_ucr_per_kwh=80000, local_fee_ucr_per_kwh=20000), slot_minutes=15,
         feeder=SimpleNamespace(import_limit_kw=50, export_limit_kw=30), name="rue-test",
-        homes=[SimpleNamespace(name=f"h{i}", pv_kwp=0, fuse_a=63) for i in range(len(keys))])
+        homes=[SimpleNamespace(name=f"h{i}", pv_kwp=0, battery=None, fuse_a=63) for i in range(len(keys))])
     return Operator(bytes(32)).genesis(street, {f"h{i}": key for i, key in enumerate(keys)}, START_MS // 1000 + 600)
 
 

@@ -101,7 +101,8 @@ class Liar(Game):
         header[5:9] = struct.pack(">I", self.iteration)
         header[9] = self.me
         digest = hashlib.sha256(b"prosumer/header/v1\0" + self.feeder_id + header).digest()
-        return b"\x09" + bytes(header) + self.secret.sign(b"prosumer/proposal/v1\0" + self.feeder_id + digest) + real[211:]
+        return b"\x09" + bytes(header) + self.secret.sign(
+            b"prosumer/vote/v1\0" + self.feeder_id + struct.pack(">BI32s", 2, self.iteration, digest)) + real[211:]
 
     @property
     def iteration(self):

@@ -17,9 +17,10 @@ CASES = [p for p in sorted((ROOT / "tests/vectors/clearing").glob("*.json"))
 
 
 def genesis(tariff, members=64):
-    return Genesis(0, 900, 2000, tariff["retail_ucr_per_kwh"], tariff["feed_in_ucr_per_kwh"], tariff.get("min_price_ucr_per_kwh", 1),
-                   tariff.get("max_price_ucr_per_kwh", (1 << 30) - 1), tariff.get("local_fee_ucr_per_kwh", 0),
-                   tariff.get("loss_per_mille", 0), 0, 0, 0, bytes(32), "", [(bytes(32), 0, 255, 0)] * members, b"", b"")
+    return Genesis(0, bytes(8), bytes(32), 0, 900, 2000, tariff["retail_ucr_per_kwh"], tariff["feed_in_ucr_per_kwh"],
+                   tariff.get("min_price_ucr_per_kwh", 1), tariff.get("max_price_ucr_per_kwh", (1 << 30) - 1),
+                   tariff.get("local_fee_ucr_per_kwh", 0), tariff.get("loss_per_mille", 0), 0, 0, 0, (1 << 32) - 1, 86400, 0, 0,
+                   bytes(32), "", [], [(bytes(32), 3, 255, 0)] * members, b"", b"")
 
 
 def orders(book):

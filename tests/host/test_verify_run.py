@@ -110,6 +110,7 @@ def fields_of_block(data):
     for i in range(count):
         add("reading", 1, 1)
         add(f"reading of {HOMES[i]}", 4, 4, 32, 8, 8, 8, 4, 4, 4, 4, 2, 1, 8, 64)
+    add(": ", 1, 1, 1)  # no transfers, evidence or amendments
     assert at == 4 + int.from_bytes(data[:4], "big")
     add("certificate", 1, 1, 4, 32, 8)
     while at < len(data):

@@ -91,9 +91,9 @@ class Forger:
                                   h.state_root, h.price_ucr_per_kwh, h.volume_mwh)
         digest = hashlib.sha256(b"prosumer/header/v1\0" + self.feeder + raw).digest()
         body = b"\x08" + b.salt
-        for part in (b.envelopes, b.commits, b.orders, b.readings):
+        for part in b.parts():
             body += bytes([len(part)]) + b"".join(r.bytes() for r in part)
-        proposal = b"\x09" + raw + key(f"member {h.proposer}").sign(b"prosumer/proposal/v1\0" + self.feeder + digest) + body
+        proposal = b"\x09" + raw + key(f"member {h.proposer}").sign(b"prosumer/vote/v1\0" + self.feeder + struct.pack(">BI32s", 2, h.iteration, digest)) + body
         vote = b"prosumer/vote/v1\0" + self.feeder + struct.pack(">BI32s", 1, h.iteration, digest)
         certificate = struct.pack(">BBI32sQ", 7, 1, h.iteration, digest, sum(1 << m for m in self.signers))
         certificate += b"".join(key(f"member {m}").sign(vote) for m in self.signers)

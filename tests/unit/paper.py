@@ -13,7 +13,8 @@ from prosumer.codec import sha256
 from prosumer.errors import Reject
 from prosumer.identity.chain import ReadingChain
 from prosumer.identity.ed25519 import Signer
-from prosumer.identity.members import TAG, Genesis, Members
+from prosumer.identity.genesis import NO_LIMIT, TAG, Genesis
+from prosumer.identity.members import Members
 from prosumer.ledger.headers import HeaderRing
 from prosumer.ledger.node import Node
 from prosumer.link import topics
@@ -71,17 +72,23 @@ def signer(name):
     return Signer(sha256(b"paper " + name.encode()))
 
 
-def make_genesis(operator, signers, **changes):
-    """Signed bytes of a genesis in which every second member generates."""
-    numbers = {"start_s": START_S, "slot_s": SLOT_S, "delta_ms": 2000, "retail": RETAIL, "feed_in": FEED_IN, "min": 1,
-               "max": 1000000, "fee": 30000, "loss": 25, "penalty": 100000, "import": 20000000, "export": 20000000}
+_ORDER = ("number", "feeder", "previous", "start_s", "slot_s", "delta_ms", "retail", "feed_in", "min", "max", "fee", "loss", "penalty",
+          "import", "export", "credit", "correction", "accuracy", "utc_offset")
+
+
+def make_genesis(operator, signers, roles=None, fuses=None, bands=(), before=None, **changes):
+    """Signed bytes of a genesis in which every second member generates; `before`: the Genesis that it amends."""
+    numbers = {"number": 0, "feeder": bytes(8), "previous": bytes(32), "start_s": START_S, "slot_s": SLOT_S, "delta_ms": 2000,
+               "retail": RETAIL, "feed_in": FEED_IN, "min": 1, "max": 1000000, "fee": 30000, "loss": 25, "penalty": 100000,
+               "import": 20000000, "export": 20000000, "credit": NO_LIMIT, "correction": 86400, "accuracy": 0, "utc_offset": 120}
+    if before:
+        numbers.update(number=before.number + 1, feeder=before.feeder_id, previous=before.hash)
     numbers.update(changes)
-    order = ("start_s", "slot_s", "delta_ms", "retail", "feed_in", "min", "max", "fee", "loss", "penalty", "import", "export")
-    body = struct.pack(">BIHHIIIIIHIII32s", 10, *([numbers[k] for k in order] + [operator.public]))
+    body = struct.pack(">BH8s32sIHHIIIIIHIIIIIBh32s", 10, *([numbers[k] for k in _ORDER] + [operator.public]))
     name = b"Paper Street"
-    body += bytes([len(name)]) + name + bytes([len(signers)])
+    body += bytes([len(name)]) + name + bytes([len(bands)]) + b"".join([struct.pack(">BHHII", *b) for b in bands]) + bytes([len(signers)])
     for i, s in enumerate(signers):
-        body += s.public + bytes([1 - i % 2, 63, i % 4])
+        body += s.public + bytes([roles[i] if roles else 1 - i % 2, fuses[i] if fuses else 63, i % 4])
     return body + operator.sign(TAG + body)
 
 
@@ -138,7 +145,7 @@ class Meter:
 
     def __init__(self, street, member, signer, folder):
         self.street, self.me, self.signer, self.folder = street, member, signer, folder
-        self.house = House(member, bool(street.genesis.members[member][1]))
+        self.house = House(member, bool(street.genesis.members[member][1] & 1))
         self.flags = self.accuracy = 0
         self.hide = False  # seals orders and never shows them
         self.boot()

@@ -3,7 +3,7 @@
 import paper
 from prosumer.ledger.simplex import leader
 from prosumer.link import topics
-from prosumer.records import Proposal, Reading
+from prosumer.records import PROPOSE, Proposal, Reading, vote_message
 from test_ledger_node import check_same_state, final_by, street
 
 
@@ -72,7 +72,7 @@ def proposal_by(s, proposer, h, slot, salt, previous=None):
     cleared = block.execute(s.genesis, state, slot, body, lambda r: None)
     header = block.header(s.genesis, parent.digest, parent.accumulator().root(), slot, h, proposer, body, state, cleared)
     digest = header.hash(s.genesis.feeder_id)
-    signature = s.meters[proposer].signer.sign(Proposal.message(s.genesis.feeder_id, digest))
+    signature = s.meters[proposer].signer.sign(vote_message(s.genesis.feeder_id, PROPOSE, h, digest))
     return digest, b"".join(Proposal(header, signature, body).pieces())
 
 

@@ -59,7 +59,7 @@ class Kept:
         certificate = certificate or self.certificate(SLOT + 1)
         links = links or [self.headers[SLOT + 1].raw, b"\0" + self.headers[SLOT].raw, b"\0" + self.headers[SLOT - 1].raw]
         if leaves is None:
-            leaves = [self.leaf(2, SLOT - 1, b"s", 2 * member + 1), self.leaf(2, SLOT - 1, b"b", self.place(SLOT - 1, 3, member)),
+            leaves = [self.leaf(2, SLOT - 1, b"s", 2 * member + 2), self.leaf(2, SLOT - 1, b"b", self.place(SLOT - 1, 3, member)),
                       self.leaf(0, SLOT + 1, b"b", self.place(SLOT + 1, 1, member))]
         return b"".join([bytes([14, member]) + slot.to_bytes(4, "big")] + certificate.pieces() + [bytes([len(links)])] + links
                         + [bytes([len(leaves)])] + leaves + [self.seal(member) if seal is None else seal])
@@ -92,7 +92,7 @@ def test_a_receipt_shows_reading_order_and_trade():
 
 def test_own_account_and_any_other_record():
     k = kept()
-    account = k.receipt(1, SLOT, k.certificate(SLOT), [k.headers[SLOT].raw], [k.leaf(0, SLOT, b"s", 2)], bytes(64))
+    account = k.receipt(1, SLOT, k.certificate(SLOT), [k.headers[SLOT].raw], [k.leaf(0, SLOT, b"s", 3)], bytes(64))
     r = receipt.Receipt(account, k.street.genesis, k.members)
     assert r.account.pack() == State.parse(k.states[SLOT]).accounts[1].pack() and r.reading is r.order is r.trades is None
     commit = k.receipt(1, SLOT, k.certificate(SLOT), [k.headers[SLOT].raw], [k.leaf(0, SLOT, b"b", 0)], bytes(64))
@@ -106,7 +106,7 @@ def test_an_older_header_by_the_accumulator():
     path = proofs.prove_inclusion(proofs.header_nodes(hashes), SLOT + 1, SLOT - 1)
     by = b"\1" + struct.pack(">IIB", SLOT + 1, SLOT - 1, len(path) // 32) + path
     links = [k.headers[SLOT + 1].raw, by + k.headers[SLOT - 1].raw]
-    leaves = [k.leaf(1, SLOT - 1, b"s", 3)]
+    leaves = [k.leaf(1, SLOT - 1, b"s", 4)]
     good = k.receipt(1, SLOT, None, links, leaves, bytes(64))
     assert receipt.Receipt(good, k.street.genesis, k.members).cleared.slot == SLOT - 1
     for wrong in (k.headers[SLOT - 2].raw, k.headers[SLOT].raw):
@@ -149,16 +149,16 @@ def test_another_members_or_slots_record_is_refused():
     assert k.code(k.receipt(1, leaves=[reading, reading], seal=bytes(64))) == "wrong-slot", "twice the same"
     assert k.code(k.receipt(1, leaves=[reading])) == "proof-mismatch", "a seal without an order"
     assert k.code(k.receipt(1, leaves=[order], seal=k.seal(2))) == "bad-signature"
-    for index in (2, 4, 7):  # its account, and others' leaves of the state
+    for index in (0, 3, 5, 8):  # its account, and others' leaves of the state
         assert k.code(k.receipt(1, leaves=[k.leaf(2, SLOT - 1, b"s", index)], seal=bytes(64))) in ("proof-index", "wrong-slot"), index
-    assert k.code(k.receipt(1, leaves=[k.leaf(0, SLOT + 1, b"s", 3)], seal=bytes(64))) == "wrong-slot", "trades of another block"
-    assert k.code(k.receipt(3, leaves=[k.leaf(2, SLOT - 1, b"s", 8)], seal=bytes(64))) == "proof-index", "the common accounts"
+    assert k.code(k.receipt(1, leaves=[k.leaf(0, SLOT + 1, b"s", 4)], seal=bytes(64))) == "wrong-slot", "trades of another block"
+    assert k.code(k.receipt(3, leaves=[k.leaf(2, SLOT - 1, b"s", 9)], seal=bytes(64))) == "proof-index", "the common accounts"
     assert k.code(k.receipt(4, leaves=[], seal=bytes(64))) == "not-a-member"
 
 
 def test_a_leaf_is_not_another_trees():
     k = kept()
-    state = k.leaf(2, SLOT - 1, b"s", 3)
+    state = k.leaf(2, SLOT - 1, b"s", 4)
     assert k.code(k.receipt(1, leaves=[state[:1] + b"b" + state[2:]], seal=bytes(64))) == "proof-wrong"
     assert k.code(k.receipt(1, leaves=[state[:1] + b"x" + state[2:]], seal=bytes(64))) == "proof-index"
     assert k.code(k.receipt(1, leaves=[b"\7" + state[1:]], seal=bytes(64))) == "proof-index"

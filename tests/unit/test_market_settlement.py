@@ -1,6 +1,4 @@
 """Settlement by hand-worked slots; the books balance in every one of them."""
-from prosumer.errors import Reject
-from prosumer.market import green
 from prosumer.market.book import make_tariff
 from prosumer.market.settlement import (
     correct, gets, local_charges, lost_mwh, pays, settle, settle_missing, settle_open, utility_only)
@@ -132,29 +130,3 @@ def test_delivering_what_was_traded_is_never_worse_than_the_utility():
         bought = settle(TARIFF, price, 777777, 0, 777777, 0).member_ucr
         sold = settle(TARIFF, price, 0, 777777, 0, 777777).member_ucr
         assert bought >= utility_only(TARIFF, 777777, 0) - 2 and sold >= utility_only(TARIFF, 0, 777777) - 2
-
-
-def code_of(call, *args):
-    try:
-        call(*args)
-    except Reject as e:
-        return e.code
-    return None
-
-
-def test_green_coins_are_minted_once():
-    account, at = green.mint((0, 0), 500, 800)
-    assert account == (300, 0) and at == 800
-    assert green.mint(account, at, 800) == (account, 800)  # the same reading again mints nothing
-    assert code_of(green.mint, account, at, 799) == "green-register-decreased"
-
-
-def test_green_coins_move_and_retire():
-    giver, taker = green.transfer((300, 0), (1, 2), 100)
-    assert giver == (200, 0) and taker == (101, 2)
-    giver = green.retire(giver, 150)
-    assert giver == (50, 150)
-    assert code_of(green.retire, giver, 51) == "green-already-retired"
-    assert code_of(green.transfer, giver, taker, 201) == "green-unfunded"
-    for amount in (0, -1, 1.0):
-        assert code_of(green.transfer, giver, taker, amount) == "green-amount-not-positive"

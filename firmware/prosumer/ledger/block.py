@@ -4,12 +4,17 @@
 block is not valid. It does no I/O; signatures are checked through `verified(record)`, which raises Reject.
 """
 from prosumer.errors import Reject
-from prosumer.ledger import salted
-from prosumer.ledger.pool import check_order, fault, rank
-from prosumer.market import clearing, settlement
-from prosumer.records import ROLE_GENERATES, Body, Commit, Header, Reading
+from micropython import const
 
-_CORRECTION_S = 86400  # a reading may come this late; then its slots are settled by rule
+from prosumer.ledger import salted
+from prosumer.ledger.pool import check_order, check_trader, fault, good, rank
+from prosumer.ledger.state import Account, State
+from prosumer.link import topics
+from prosumer.market import clearing, settlement
+from prosumer.records import MAX_TRANSFERS, ROLE_GENERATES, ROLE_LEFT, Body, Header, Reading, Transfer
+
+_EPOCH_SLOTS = const(2016)  # in a street of many voters others are the committee after that long
+_COMMITTEE = const(40)
 
 
 def limits(genesis, body, slot):
@@ -27,43 +32,79 @@ def build(genesis, state, slot, pool, salt, skip=True):
     commits = pool.commits.get(slot + 2, {})
     agreed = state.commits.get(slot + 1, {})
     orders = pool.orders.get(slot + 1, {})
-    commits = [commits[m] for m in sorted(commits)]
-    orders = [orders[m] for m in sorted(orders) if agreed.get(m) == orders[m].digest(feeder)]
+    commits = [commits[m] for m in sorted(commits) if good(check_trader, genesis, state, m)]
+    orders = [orders[m] for m in sorted(orders) if agreed.get(m) == orders[m].digest(feeder) and good(check_order, genesis, state, orders[m])]
+    evidence, amendments = [], []
+    left = _room(genesis, commits + orders)
+    if pool.evidence and _counts(genesis, state, pool.evidence.member):
+        evidence = [pool.evidence]
+    elif pool.amendment and pool.amendment.previous == genesis.hash and len(pool.amendment.raw) <= left:
+        amendments = [pool.amendment]
+    left -= sum([len(r.raw) for r in evidence + amendments])
     runs = [pool.readings_for(m, state.accounts[m], slot - 1, skip) for m in range(n)]
-    more = _room(genesis, commits, orders) - n  # there is room for one reading of each, and for these
+    left = left // Reading.size() - n  # there is room for one reading of each, and for these
     for i in range(n):
         m = (slot + i) % n  # another member first in each slot
-        runs[m] = runs[m][:1 + more]
-        more -= max(0, len(runs[m]) - 1)
-    return Body(salt, [e] if e else [], commits, orders, [r for run in runs for r in run])
+        more = min(len(runs[m]), max(0, 1 + left))
+        runs[m] = runs[m][:more]
+        left -= more - 1
+    readings = [r for run in runs for r in run]
+    left = _room(genesis, commits + orders + readings + evidence + amendments)
+    return Body(salt, [e] if e else [], commits, orders, readings, _transfers(state, pool, left // Transfer.size()), evidence, amendments)
 
 
-def _room(genesis, commits, orders):
-    """For how many readings: the block must fit the buffer that a meter receives it in (agent.py)."""
+def _room(genesis, records):
+    """How many bytes are left beside `records`: the block must fit the buffer that a meter receives it in (agent.py)."""
     left = 700 + 448 * genesis.n  # header, envelope and the like are less than 324
-    for r in commits:
-        left -= Commit.size()
-    for o in orders:
-        left -= len(o.raw)
-    return left // Reading.size()
+    for r in records:
+        left -= sum([len(p) for p in r.pieces()])
+    return left
+
+
+def _transfers(state, pool, most):
+    """Those that can be booked one after the other, tried on copies of the accounts they touch."""
+    out = []
+    if pool.transfers:
+        from prosumer.market import green
+        trial = State()
+        trial.operator_seq, trial.accounts = state.operator_seq, list(state.accounts)
+        for m in sorted(pool.transfers):
+            for t in pool.transfers[m]:
+                for touched in (m, t.to):
+                    if touched < len(trial.accounts) and trial.accounts[touched] is state.accounts[touched]:
+                        trial.accounts[touched] = Account(state.accounts[touched].values())
+                if len(out) < min(most, MAX_TRANSFERS) and good(green.move, trial, t):
+                    out.append(t)
+    return out
 
 
 def omitted(genesis, state, slot, pool, body):
-    """(kind, record) the proposer left out although it was here in good time; None if nothing is missing."""
+    """(kind as in topics, record) the proposer left out although it was here in good time; None if nothing is missing."""
     have = build(genesis, state, slot, pool, b"", False)
     for e in have.envelopes:
         if not [t for t in body.envelopes if rank(t) >= rank(e)] and ("e", rank(e), 0) not in pool.late:
-            return "e", e
+            return topics.ENVELOPE, e
+    rare = list(body.evidence) + list(body.amendments)
+    for kind, mine in ((topics.EVIDENCE, have.evidence), (topics.GENESIS, have.amendments)):
+        if mine and not rare and (kind, 0, 0) not in pool.late:
+            return kind, mine[0]
     there = [(r.member, r.seq) for r in body.readings]
     for r in have.readings:  # the one that is due of each; of those behind it, the proposer may have fewer, or others
         due = r.seq == state.accounts[r.member].next_seq
-        if due and (r.member, r.seq) not in there and ("r", r.slot, r.member) not in pool.late:
-            return "r", r
-    for key, mine, theirs in (("o", have.orders, body.orders), ("c", have.commits, body.commits)):
+        if due and not rare and (r.member, r.seq) not in there and ("r", r.slot, r.member) not in pool.late:
+            return topics.READING, r
+    for key, kind, mine, theirs in (("o", topics.ORDER, have.orders, body.orders), ("c", topics.COMMIT, have.commits, body.commits)):
         there = [(r.member, r.slot) for r in theirs]
         for r in mine:
             if (r.member, r.slot) not in there and (key, r.slot, r.member) not in pool.late:
-                return key, r
+                return kind, r
+    if have.transfers and not rare:
+        there = [(t.member, t.seq) for t in body.transfers]
+        spare = _room(genesis, list(body.commits) + list(body.orders)) - Reading.size() * len(list(body.readings)) - Transfer.size() * len(there)
+        for t in have.transfers:
+            if ((t.member, t.seq) not in there and ("t", t.seq, t.member) not in pool.late
+                    and len(there) < MAX_TRANSFERS and spare >= Transfer.size()):
+                return topics.TRANSFER, t
     return None
 
 
@@ -79,34 +120,79 @@ def _sorted(records, what, key):
 
 
 def execute(genesis, state, slot, body, verified):
-    """Apply block `slot` to `state` (in place); returns the Clearing of slot+1."""
+    """Apply block `slot` to `state` (in place) under the genesis in force; returns the Clearing of slot+1."""
+    if state.genesis != genesis.hash:
+        raise Reject("wrong-genesis")
     for envelope in body.envelopes:
         if not envelope.first_slot <= slot + 1 <= envelope.last_slot:
             raise Reject("wrong-envelope")
         verified(envelope)
+    _check_orders(genesis, state, slot, body)
     state.salt = body.salt
+    for t in _sorted(body.transfers, "transfers", lambda t: (t.member, t.seq)):
+        from prosumer.market import green
+        green.move(state, t)
+        verified(t)
     _settle(genesis, state, slot, body.readings, verified)
     cleared = _clear(genesis, state, slot, body)
     digests = {}
     for commit in _sorted(body.commits, "commits", lambda c: c.member):
         if commit.slot != slot + 2:
             raise Reject("wrong-slot")
+        check_trader(genesis, state, commit.member)
         verified(commit)
         digests[commit.member] = commit.digest
     if digests:
         state.commits[slot + 2] = digests
+    _regime(genesis, state, slot, body, verified)
     return cleared
 
 
-def _clear(genesis, state, slot, body):
-    """Orders of slot+1 against their commits; whoever sealed one and does not show it pays the penalty."""
+def _counts(genesis, state, member):
+    """Whether evidence against this member changes anything."""
+    return member < genesis.n and not (genesis.members[member][1] & ROLE_LEFT or state.excluded >> member & 1)
+
+
+def _regime(genesis, state, slot, body, verified):
+    """Who votes from here on: a liar does not, nor whoever left; whoever joined does."""
+    for e in body.evidence:
+        if not _counts(genesis, state, e.member):
+            raise Reject("excluded")
+        verified(e)
+        state.excluded |= 1 << e.member
+    for amendment in body.amendments:
+        from prosumer.identity.genesis import Genesis
+        new = Genesis(amendment.pack())
+        genesis.check_successor(new)
+        for m in range(new.n):
+            if m >= genesis.n:
+                state.accounts.append(Account())
+            elif new.members[m][0] != genesis.members[m][0]:  # a new meter: its registers and readings begin anew
+                a = state.accounts[m]
+                a.next_seq = a.import_mwh = a.export_mwh = a.generation_mwh = 0
+                a.head = bytes(32)
+                state.excluded &= ~(1 << m)
+        state.genesis, genesis = new.hash, new
+    for digests in state.commits.values():  # who may not trade any more owes no order either
+        for m in [m for m in digests if not good(check_trader, genesis, state, m)]:
+            del digests[m]
+    if len([m for m in range(genesis.n) if _counts(genesis, state, m)]) > _COMMITTEE:
+        state.epoch = slot // _EPOCH_SLOTS
+
+
+def _check_orders(genesis, state, slot, body):
+    """Before anything of the block counts, so that whoever builds it and whoever runs it see the same balances."""
     digests = state.commits.get(slot + 1, {})
-    orders = []
     for order in _sorted(body.orders, "orders", lambda o: o.member):
         if order.slot != slot + 1 or digests.get(order.member) != order.digest(genesis.feeder_id):
             raise Reject("reveal-mismatch")
-        check_order(genesis, order)
-        orders.append((order.member, order.buy, order.sell))
+        check_order(genesis, state, order)
+
+
+def _clear(genesis, state, slot, body):
+    """The checked orders of slot+1; whoever sealed one and does not show it pays the penalty."""
+    digests = state.commits.get(slot + 1, {})
+    orders = [(o.member, o.buy, o.sell) for o in body.orders]
     shown = [o[0] for o in orders]
     penalty = 0
     for m in sorted(digests):
@@ -146,7 +232,7 @@ def _settle(genesis, state, slot, readings, verified):
         if genesis.members[r.member][1] & ROLE_GENERATES:
             a.green_mwh += minted + r.interval_generation_mwh
         a.advance(r, r.hash(genesis.feeder_id))
-    oldest = slot - _CORRECTION_S // genesis.slot_s
+    oldest = slot - genesis.correction_s // genesis.slot_s
     for s in [s for s in sorted(state.positions) if s < oldest]:
         for m in sorted(state.positions[s][1]):
             _book(genesis, state, m, s, None)

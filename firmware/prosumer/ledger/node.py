@@ -19,7 +19,8 @@ from prosumer.ledger.pool import Pool
 from prosumer.ledger.simplex import Simplex, leader
 from prosumer.ledger.state import State
 from prosumer.link import topics
-from prosumer.records import DUMMY, FINALIZE, VOTE, Certificate, Commit, Envelope, Order, Proposal, Reading, Vote
+from prosumer.records import (
+    DUMMY, FINALIZE, PROPOSE, VOTE, Certificate, Commit, Envelope, Evidence, Order, Proposal, Reading, Transfer, Vote, vote_message)
 
 _MOST_CERTIFICATES = const(16)  # of dummies in a row, when no block is agreed on for long: a laggard waits for the next block
 
@@ -60,7 +61,7 @@ class Node:
 
     def _load(self):
         self.final_hash = self.genesis.hash
-        self.chain = {self.final_hash: Link(None, self.final_hash, State(self.genesis.n).pack(), MMR().serialize())}
+        self.chain = {self.final_hash: Link(None, self.final_hash, State(self.genesis).pack(), MMR().serialize())}
         saved = durable.load(self.folder + "final")
         if saved:
             header, self.certificate, before, state = self.catchup.read_final(Cursor(saved))
@@ -146,7 +147,7 @@ class Node:
         header = block.header(self.genesis, parent_hash, tip.accumulator().root(), slot, self.simplex.iteration, self.me,
                               body, state, cleared)
         digest = header.hash(self.genesis.feeder_id)
-        signature = self.signer.sign(Proposal.message(self.genesis.feeder_id, digest))
+        signature = self.signer.sign(vote_message(self.genesis.feeder_id, PROPOSE, header.iteration, digest))
         pieces = Proposal(header, signature, body).pieces()
         self._link(header, digest, state, tip, pieces)
         self.act(self.simplex.on_proposal(header.iteration, digest, h, parent_hash))
@@ -206,10 +207,12 @@ class Node:
             self.pool.add_commit(record, now_ms)
         elif isinstance(record, Reading):
             self.pool.add_reading(record, self.state.accounts[record.member], now_ms)
+        elif isinstance(record, Transfer):
+            self.pool.add_transfer(record, self.state, now_ms)
         else:
-            commit = self.pool.commits.get(record.slot, {}).get(record.member)
-            digest = self.state.commits.get(record.slot, {}).get(record.member)
-            self.pool.add_order(record, digest or (commit and commit.digest), now_ms)
+            commit, state = self.pool.commits.get(record.slot, {}).get(record.member), self.state
+            digest = state.commits.get(record.slot, {}).get(record.member)
+            self.pool.add_order(record, digest or (commit and commit.digest), state, now_ms)
 
     def _on_vote(self, vote, sender):
         if vote.member != sender or sender >= self.genesis.n:
@@ -248,7 +251,7 @@ class Node:
         known = [d for d, b in self.chain.items() if b.iteration == h]
         if known and digest not in known and digest != self.simplex.tip[1]:
             raise Reject("second-proposal")  # of a leader that lies: the first is enough to execute and to keep
-        self.members.check(header.proposer, Proposal.message(genesis.feeder_id, digest), proposal.signature)
+        self.members.check(header.proposer, vote_message(genesis.feeder_id, PROPOSE, h, digest), proposal.signature)
         if now_ms < genesis.gate_ms(slot):
             if h == self.simplex.iteration:
                 self.early = bytes(raw)
@@ -261,8 +264,9 @@ class Node:
             return self.act(self.simplex.on_proposal(h, digest, parent.iteration, header.previous))
         left_out = block.omitted(genesis, State.parse(parent.state), slot, self.pool, proposal.body)
         if left_out and self.simplex.iteration == h:
-            kind = {"o": topics.ORDER, "r": topics.READING, "c": topics.COMMIT, "e": topics.ENVELOPE}[left_out[0]]
-            self.publish(kind, left_out[1].pack(), topics.OPERATOR if left_out[0] == "e" else left_out[1].member)
+            kind, record = left_out
+            self.publish(kind, record.pack(), topics.OPERATOR if kind in (topics.ENVELOPE, topics.GENESIS) else
+                         None if kind == topics.EVIDENCE else record.member)
             raise Reject("record-left-out")
         self.extend(proposal, [raw])
         self.act(self.simplex.on_proposal(h, digest, parent.iteration, header.previous))
@@ -288,6 +292,9 @@ class Node:
     def _verified(self, record):
         """Signature of a record in a block; those this meter already checked when they arrived are not checked twice."""
         raw = record.pack()
+        if isinstance(record, Evidence):
+            from prosumer.ledger.evidence import check
+            return check(record, self.members)
         if isinstance(record, Envelope):
             if not [e for e in self.pool.envelopes if e.pack() == raw]:
                 self.members.check_operator(record)
@@ -295,10 +302,15 @@ class Node:
         if isinstance(record, Commit):
             mine = self.pool.commits.get(record.slot, {}).get(record.member)
             known = [mine] if mine else []
+        elif isinstance(record, Transfer):
+            known = self.pool.transfers.get(record.member, [])
         else:
             known = self.pool.readings[record.member]
         if not [r for r in known if r.pack() == raw]:
-            self.members.check_record(record)
+            if record.member == topics.OPERATOR:
+                self.members.check_operator(record)
+            else:
+                self.members.check_record(record)
 
     # -- what the core decided
 

@@ -1,13 +1,18 @@
-"""Verified records that wait for a block: commits, orders, readings and the operator's envelopes.
+"""Verified records that wait for a block: commits, orders, readings, the operator's envelopes; transfers, evidence, amendments.
 
 Everything in here has passed its signature; the pool is bounded by members × slots, never by what a sender likes.
 """
+from micropython import const
+
+from prosumer import durable
 from prosumer.errors import Reject
 from prosumer.ledger.state import Account
+from prosumer.link import topics
 from prosumer.market import clearing
-from prosumer.records import FAULTS, MAX_LATE_READINGS
+from prosumer.records import FAULTS, MAX_LATE_READINGS, MAX_TRANSFERS, ROLE_HEAD, ROLE_LEFT
 
 _MAX_ENVELOPES = 6
+_MAX_WAITING = const(2)  # transfers of one member; the operator may pay many at a time
 
 
 class Pool:
@@ -17,6 +22,10 @@ class Pool:
         self.orders = {}    # slot → {member: Order}
         self.readings = [[] for _ in range(genesis.n)]  # by member, in order of seq
         self.envelopes = []  # by rank, lowest first
+        self.transfers = {}  # signer → [Transfer] in order of seq
+        self.evidence = None   # one is enough: the next liar has his turn after this one
+        self.amendment = None  # the newest Genesis that the operator signed
+        self.path = None
         self.late = []      # (kind, slot, member) of what came too close to its gate to be missed in the block
 
     @staticmethod
@@ -26,20 +35,25 @@ class Pool:
             raise Reject("wrong-slot")
 
     def add_commit(self, commit, now_ms):
-        """True if it is new. Reject: wrong-slot, bad-signature, two-orders (the first stays)."""
+        """True if it is new. Reject: wrong-slot, cannot-trade, bad-signature, two-orders (the first stays, both are evidence)."""
         self._near(commit.slot, self.genesis.slot_at(now_ms) + 2)
         known = self.commits.get(commit.slot, {}).get(commit.member)
         if known:
             if known.digest != commit.digest:
-                raise Reject("two-orders")
+                self._twice(known, commit, "two-orders", now_ms)
             return False
         self.members.check_record(commit)
         self.commits.setdefault(commit.slot, {})[commit.member] = commit
         self._note("c", commit.slot, commit.member, now_ms)
         return True
 
-    def add_order(self, order, digest, now_ms):
-        """`digest`: what the member committed to, from the agreed state or a verified commit, or None."""
+    def _twice(self, one, other, code, now_ms):
+        """Refuse the second of two different things; with a good signature it is evidence against who signed both."""
+        self.members.check_record(other)
+        raise Reject(code)
+
+    def add_order(self, order, digest, state, now_ms):
+        """`digest`: what the member committed to, from the agreed `state` or a verified commit, or None."""
         self._near(order.slot, self.genesis.slot_at(now_ms) + 1)
         if order.member in self.orders.get(order.slot, {}):
             return False
@@ -47,7 +61,7 @@ class Pool:
             raise Reject("no-commit")
         if order.digest(self.genesis.feeder_id) != digest:
             raise Reject("reveal-mismatch")
-        check_order(self.genesis, order)
+        check_order(self.genesis, state, order)
         self.orders.setdefault(order.slot, {})[order.member] = order
         self._note("o", order.slot, order.member, now_ms)
         return True
@@ -63,7 +77,7 @@ class Pool:
         for r in waiting:
             if r.seq == reading.seq:
                 if r.hash(self.genesis.feeder_id) != reading.hash(self.genesis.feeder_id):
-                    raise Reject("two-readings")
+                    self._twice(r, reading, "two-readings", now_ms)
                 return False
         if reading.seq >= far and [r for r in waiting if far <= r.seq < reading.seq]:
             raise Reject("too-many")  # the oldest must be settled first; its sender keeps the others
@@ -80,13 +94,79 @@ class Pool:
         return True
 
     def add_envelope(self, envelope, now_ms):
+        """Reject: wrong-slot, bad-operator-signature. One that ranks below all there is room for is passed over."""
         if [e for e in self.envelopes if e.raw == envelope.raw]:
             return
-        self.members.check_operator(envelope)
-        if envelope.last_slot < envelope.first_slot:
+        if envelope.last_slot < max(envelope.first_slot, self.genesis.slot_at(now_ms) - 1):
             raise Reject("wrong-slot")
+        if len(self.envelopes) == _MAX_ENVELOPES and rank(envelope) < rank(self.envelopes[0]):
+            return
+        self.members.check_operator(envelope)
         self.envelopes = sorted(self.envelopes + [envelope], key=rank)[-_MAX_ENVELOPES:]
         self._note("e", rank(envelope), 0, now_ms)
+
+    def add_transfer(self, transfer, state, now_ms):
+        """`state`: the agreed one, opened for this call, which uses it up. Reject: as green.move, two-transfers, too-many, bad-…signature."""
+        from prosumer.market import green
+        member = transfer.member
+        waiting = self.transfers.get(member, [])
+        for t in waiting:
+            if t.seq == transfer.seq:
+                if t.raw != transfer.raw:
+                    raise Reject("two-transfers")
+                return False
+        for t in waiting:
+            green.move(state, t)
+        green.move(state, transfer)
+        if len(waiting) >= (MAX_TRANSFERS if member == topics.OPERATOR else _MAX_WAITING):
+            raise Reject("too-many")
+        if member == topics.OPERATOR:
+            self.members.check_operator(transfer)
+        else:
+            self.members.check_record(transfer)
+        self.transfers[member] = waiting + [transfer]
+        self._note("t", transfer.seq, member, now_ms)
+        return True
+
+    def add_evidence(self, evidence, state, now_ms=None):
+        """True if it is new. Reject: no-evidence, excluded (already), bad-signature."""
+        if self.evidence:
+            return False
+        if state.excluded >> evidence.member & 1:
+            raise Reject("excluded")
+        from prosumer.ledger.evidence import check
+        check(evidence, self.members)
+        self.evidence = evidence
+        if now_ms is not None:
+            self._note(topics.EVIDENCE, 0, 0, now_ms)
+        return True
+
+    def add_amendment(self, raw, now_ms=None):
+        """True if it is new: then it is on flash. Reject: as Genesis, replayed, not-a-successor, too-large."""
+        known = self.amendment
+        if known and known.raw == raw or raw == self.genesis.raw:
+            return False
+        if len(raw) > 700 + 37 * self.genesis.n:
+            raise Reject("too-large")  # beside a block's other records: the operator takes smaller steps
+        from prosumer.identity.genesis import Genesis
+        new = Genesis(bytes(raw))
+        (known or self.genesis).check_successor(new, True)
+        if self.path:
+            durable.save(self.path, new.raw)
+        self.amendment = new
+        if now_ms is not None:
+            self._note(topics.GENESIS, 0, 0, now_ms)
+        return True
+
+    def load(self, path):
+        """Keep the newest amendment in this file, and begin with what is there."""
+        saved = durable.load(path)
+        if saved:
+            try:
+                self.add_amendment(saved)
+            except Reject:
+                pass  # in force already
+        self.path = path
 
     def envelope(self, slot):
         """The one that counts in a slot, or None. An old one that is played again ranks below what has replaced it."""
@@ -117,9 +197,19 @@ class Pool:
         return out
 
     def settled(self, state, slot):
-        """Drop what the agreed state has overtaken."""
+        """Drop what the agreed state has overtaken. `state` is used up."""
         for m, account in enumerate(state.accounts):
             self.readings[m] = [r for r in self.readings[m] if r.seq >= account.next_seq]
+        if self.evidence and state.excluded >> self.evidence.member & 1:
+            self.evidence = None
+        if self.transfers:
+            from prosumer.market import green
+            for m, waiting in list(self.transfers.items()):
+                waiting = [t for t in waiting if t.seq >= green.next_seq(state, m)]
+                if waiting and good(green.move, state, waiting[0]):
+                    self.transfers[m] = waiting
+                else:
+                    del self.transfers[m]  # all are booked, or this one cannot be any more and nothing may stand behind it
         self.forget(slot + 1)
 
     def forget(self, slot):
@@ -132,7 +222,7 @@ class Pool:
 
     def _note(self, kind, slot, member, now_ms):
         gate_ms = self.genesis.gate_ms(self.genesis.slot_at(now_ms))
-        if now_ms > gate_ms - self.genesis.delta_ms:
+        if now_ms > gate_ms - self.genesis.delta_ms and (kind, slot, member) not in self.late:
             self.late.append((kind, slot, member))
 
 
@@ -141,10 +231,28 @@ def rank(envelope):
     return envelope.first_slot, -envelope.import_limit_mwh, -envelope.export_limit_mwh, -envelope.last_slot
 
 
-def check_order(genesis, order):
-    """Price curve within the rules and the member's fuse; Reject otherwise."""
-    if order.member >= genesis.n:
+def good(check, *args):
+    """Whether a check lets this pass."""
+    try:
+        check(*args)
+    except Reject:
+        return False
+    return True
+
+
+def check_trader(genesis, state, member):
+    """Reject('not-a-member'|'cannot-trade'|'excluded') unless this member may trade."""
+    if member >= genesis.n:
         raise Reject("not-a-member")
+    if genesis.members[member][1] & (ROLE_HEAD | ROLE_LEFT):
+        raise Reject("cannot-trade")
+    if state.excluded >> member & 1:
+        raise Reject("excluded")
+
+
+def check_order(genesis, state, order):
+    """Who may trade, price curve within the rules and the member's fuse; Reject otherwise."""
+    check_trader(genesis, state, order.member)
     clearing.check_curve(order.buy, order.sell, genesis, genesis.fuse_mwh(order.member))
 
 

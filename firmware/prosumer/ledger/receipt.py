@@ -109,17 +109,17 @@ class Receipt:
             self.others.append((header, data))
 
     def _state(self, header, index, count, data):
-        """Account and open trades of member m are leaves 2m and 2m + 1; the last two leaves are nobody's."""
-        if index >> 1 != self.member or index + 2 >= count:
+        """Account and open trades of member m are leaves 2m + 1 and 2m + 2; the first leaf and the last two are nobody's."""
+        if (index - 1) >> 1 != self.member or index + 2 >= count:
             raise Reject("proof-index")
-        if index & 1 and header.slot + 1 == self.slot:
+        if not index & 1 and header.slot + 1 == self.slot:
             self.cleared, self.trades = header, {}
             cursor = Cursor(data)
             for _ in range(cursor.uint(2)):
                 slot, *trade = struct.unpack(">IIII", cursor.take(16))
                 self.trades[slot] = trade
             cursor.end()
-        elif not index & 1 and header.slot == self.slot:
+        elif index & 1 and header.slot == self.slot:
             self.account = Account(struct.unpack(_ACCOUNT, data))
         else:
             raise Reject("wrong-slot")

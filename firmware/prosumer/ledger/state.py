@@ -1,7 +1,8 @@
 """What every meter agrees on after a block: accounts, open positions, sealed commits. Its root stands in the header.
 
-One account is 80 bytes: balance_ucr:8 (signed) green_mwh:8 next_slot:4 next_seq:4 import_mwh:8 export_mwh:8
-generation_mwh:8 head:32; the whole state of 8 members is about 1.2 kB.
+In front stands the *regime*, which says who votes (epoch:4 excluded:8 genesis:32), with month:2 operator_seq:4 lost_mwh:8 (signed).
+One account is 92 bytes: balance_ucr:8 (signed) green_mwh:8 next_slot:4 next_seq:4 import_mwh:8 export_mwh:8
+generation_mwh:8 head:32 retired_mwh:8 next_transfer:4; the whole state of 8 members is about 1.3 kB.
 """
 import struct
 
@@ -10,18 +11,20 @@ from prosumer.errors import Reject
 from prosumer.ledger import salted
 from prosumer.records import MAX_LATE_READINGS
 
-_ACCOUNT = ">qQIIQQQ32s"
-_FIELDS = ("balance_ucr", "green_mwh", "next_slot", "next_seq", "import_mwh", "export_mwh", "generation_mwh", "head")
+_COMMON = ">IQ32sHIq"
+_ACCOUNT = ">qQIIQQQ32sQI"
+_FIELDS = ("balance_ucr", "green_mwh", "next_slot", "next_seq", "import_mwh", "export_mwh", "generation_mwh", "head",
+           "retired_mwh", "next_transfer")
 
 
 class Account:
     """One member: money, green coins, and how far its readings are settled.
 
     `next_slot`/`next_seq`: the first that would be accepted; `head`: hash of the last settled reading;
-    the registers (mWh) are those of that reading, so nothing is settled or minted twice.
+    the registers (mWh) are those of that reading, so nothing is settled or minted twice. `next_transfer`: likewise of its transfers.
     """
 
-    def __init__(self, values=(0, 0, 0, 0, 0, 0, 0, bytes(32))):
+    def __init__(self, values=(0, 0, 0, 0, 0, 0, 0, bytes(32), 0, 0)):
         for name, value in zip(_FIELDS, values):
             setattr(self, name, value)
 
@@ -61,19 +64,33 @@ class Account:
 
 class State:
     """accounts: [Account]; positions: {slot: (price_ucr_per_kwh, {member: (bought_mwh, sold_mwh)})} not yet settled;
-    commits: {slot: {member: digest}} not yet revealed. feeder + utility + Σ balances = 0, always."""
+    commits: {slot: {member: digest}} not yet revealed. feeder + utility + Σ balances = 0, always.
 
-    def __init__(self, n):
-        self.accounts = [Account() for _ in range(n)]
+    excluded: bitmap of members whom evidence bars; genesis: hash of the one in force after this block; month: the last one
+    the feeder account was shared out for; lost_mwh: what the head meter has and the members have not, not charged yet.
+    """
+
+    def __init__(self, genesis=None):
+        """Before the first block of `genesis`."""
+        self.epoch = self.excluded = self.month = self.operator_seq = self.lost_mwh = 0
+        self.genesis = genesis and genesis.hash
+        self.accounts = [Account() for _ in genesis.members] if genesis else []
         self.feeder_ucr = self.utility_ucr = 0
         self.salt = bytes(16)  # of the block that made this state; its leaves are salted with it
         self.positions = {}
         self.commits = {}
 
+    def regime(self):
+        """44 bytes: who votes, under which genesis."""
+        return self._common()[:44]
+
+    def _common(self):
+        return struct.pack(_COMMON, self.epoch, self.excluded, self.genesis, self.month, self.operator_seq, self.lost_mwh)
+
     def leaves(self):
-        """Canonical bytes: of each member its account, then its open trades, so that a receipt shows one member alone; then the
-        common accounts, then commits by slot. Trades: count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each."""
-        out = []
+        """Canonical bytes: the regime and what goes with it; of each member its account, then its open trades, so that a receipt
+        shows one member alone; the common accounts; commits by slot. Trades: count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each."""
+        out = [self._common()]
         positions = sorted(self.positions.items())
         for m, a in enumerate(self.accounts):
             trades = [struct.pack(">IIII", slot, price, *fills[m]) for slot, (price, fills) in positions if m in fills]
@@ -97,8 +114,10 @@ class State:
     @staticmethod
     def read(cursor):
         n = cursor.uint(1)
-        state = State(0)
+        state = State()
         state.salt = cursor.take(16)
+        (state.epoch, state.excluded, state.genesis, state.month, state.operator_seq,
+         state.lost_mwh) = struct.unpack(_COMMON, cursor.take(struct.calcsize(_COMMON)))
         for m in range(n):
             state.accounts.append(Account(struct.unpack(_ACCOUNT, cursor.take(struct.calcsize(_ACCOUNT)))))
             for _ in range(cursor.uint(2)):

@@ -1,36 +1,55 @@
-"""Green coins: one for each metered renewable mWh, transferable, retired when used as a certificate.
+"""Green coins, one for each metered renewable mWh, and the operator's payments: what a signed transfer moves. Loaded when there is one.
 
-An account is (held_mwh, retired_mwh). Coins are minted as the advance of a generation register, which never
-decreases and is signed with every reading, so that a mWh cannot be minted twice, whatever is sent again.
+Coins are minted as the advance of a generation register, which never decreases and is signed with every reading, so that a
+mWh is not minted twice, whatever is sent again. They are given to a neighbour, or retired when used as a certificate.
 """
 from prosumer.errors import Reject
+from prosumer.link.topics import OPERATOR
+from prosumer.records import GIVE, PAY_IN, PAY_OUT, RETIRE
 
 
-def mint(account, minted_to_mwh, register_mwh):
-    """(account, minted_to_mwh) after a reading of the PV register; `minted_to_mwh` is where minting stands."""
-    if register_mwh < minted_to_mwh:
-        raise Reject("green-register-decreased")
-    held, retired = account
-    return (held + register_mwh - minted_to_mwh, retired), register_mwh
+def next_seq(state, member):
+    """The sequence number that the next transfer of a member (or of the operator) has; Reject('not-a-member')."""
+    if member == OPERATOR:
+        return state.operator_seq
+    if member >= len(state.accounts):
+        raise Reject("not-a-member")
+    return state.accounts[member].next_transfer
 
 
-def _check(account, amount_mwh):
-    if type(amount_mwh) is not int or amount_mwh <= 0:
-        raise Reject("green-amount-not-positive")
-    held, retired = account
-    if amount_mwh > held + retired:
-        raise Reject("green-unfunded")
-    if amount_mwh > held:
-        raise Reject("green-already-retired")
-
-
-def transfer(giver, taker, amount_mwh):
-    """(giver, taker) afterwards; Reject('green-unfunded' or 'green-already-retired')."""
-    _check(giver, amount_mwh)
-    return (giver[0] - amount_mwh, giver[1]), (taker[0] + amount_mwh, taker[1])
-
-
-def retire(account, amount_mwh):
-    """The account after coins were used as a certificate: they cannot move again."""
-    _check(account, amount_mwh)
-    return account[0] - amount_mwh, account[1] + amount_mwh
+def move(state, t):
+    """Book a transfer. Reject: not-a-member, replayed, wrong-sequence, wrong-kind, wrong-recipient, bad-amount, unfunded, already-retired."""
+    due = next_seq(state, t.member)
+    if t.seq != due or due == 0xFFFFFFFF:
+        raise Reject("replayed" if t.seq < due else "wrong-sequence")
+    if t.to >= len(state.accounts):
+        raise Reject("not-a-member")
+    kind, amount, to = t.kind, t.amount, state.accounts[t.to]
+    if not 0 < amount < 1 << 48:
+        raise Reject("bad-amount")
+    if t.member == OPERATOR:
+        if kind not in (PAY_IN, PAY_OUT):
+            raise Reject("wrong-kind")
+        if kind == PAY_OUT:
+            if amount > to.balance_ucr:
+                raise Reject("unfunded")
+            amount = -amount
+        elif to.balance_ucr >= 1 << 62:  # no end of payments makes a number that does not fit
+            raise Reject("bad-amount")
+        to.balance_ucr += amount
+        state.utility_ucr -= amount
+        state.operator_seq += 1
+        return
+    if kind not in (GIVE, RETIRE):
+        raise Reject("wrong-kind")
+    if (t.to == t.member) != (kind == RETIRE):
+        raise Reject("wrong-recipient")
+    giver = state.accounts[t.member]
+    if amount > giver.green_mwh:
+        raise Reject("already-retired" if amount <= giver.green_mwh + giver.retired_mwh else "unfunded")
+    giver.green_mwh -= amount
+    if kind == GIVE:
+        to.green_mwh += amount
+    else:
+        giver.retired_mwh += amount
+    giver.next_transfer += 1

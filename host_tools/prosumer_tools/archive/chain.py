@@ -59,7 +59,7 @@ class Chain:
             certificate = format.trimmed(self.books, block.certificate)
         if h.body_root != format.body_root(block):
             raise Refused(f"block {h.slot}: its body is not the one that the header names")
-        before, faults = [a.green_mwh for a in self.books.accounts], []
+        faults = []
         outcome = self.books.apply(block, lambda record, text: faults.append(text))
         if faults:
             raise Refused(f"block {h.slot}: {faults[0]}")
@@ -68,9 +68,8 @@ class Chain:
         leaves = self.books.leaves()
         if h.state_root != format.state_root(self.books):
             raise Refused(f"block {h.slot}: its state is not the one that the header names")
-        minted = {m: a.green_mwh - b for m, (a, b) in enumerate(zip(self.books.accounts, before))}
         step = Step(self.height, h, digest, proposal, certificate, self.range.append(digest), format.pack_leaves(leaves),
-                    format.rows(block, outcome, minted))
+                    format.rows(block, outcome, outcome.minted))
         self._tip, self._peaks = (self.height, h, digest, block.salt, leaves), list(self.range.peaks)
         self.height, self.slot, self.iteration, self.tip = self.height + 1, h.slot, h.iteration, digest
         return step

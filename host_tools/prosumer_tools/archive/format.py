@@ -1,7 +1,7 @@
 """All that the archive knows of the ledger's bytes, on top of the decoder and the books of `prosumer verify`. What changes in a record
 or in the state changes here and nowhere else in the archive.
 
-    state leaves  of each member its account, then its open trades (count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each);
+    state leaves  the regime (epoch:4 excluded:8 genesis:32) with month:2 operator_seq:4 lost_mwh:8; of each member its account, then its open trades (count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each);
                   the common accounts; sealed commits
 """
 import base64
@@ -17,7 +17,7 @@ from . import trees
 
 HEADER_SIZE = records.HEADER_SIZE
 READING, COMMIT, ORDER = 1, 2, 3
-_ACCOUNT = ">qQIIQQQ32s"
+_ACCOUNT = ">qQIIQQQ32sQI"
 
 
 def genesis_of(data):
@@ -26,7 +26,6 @@ def genesis_of(data):
     if not Key(g.operator).signed(records.GENESIS_TAG + g.body, g.signature):
         raise Malformed("genesis: the operator's signature does not match")
     g.record = data
-    g.keys = [Key(m[0]) for m in g.members]
     return g
 
 
@@ -63,15 +62,15 @@ def certificate_fault(books, certificate, header, digest):
     if (certificate.kind, certificate.iteration, certificate.header_hash) != (FINALIZE, header.iteration, digest):
         return "the certificate is for another header"
     message = vote_message(books, certificate)
-    good = [m for m, s in certificate.signatures.items() if m < g.n and g.keys[m].signed(message, s)]
-    if len(good) != len(certificate.signatures) or len(good) < g.quorum:
-        return f"{len(good)} good signatures of {len(certificate.signatures)}, {g.quorum} are needed"
+    good = [m for m, s in certificate.signatures.items() if m in books.voters() and g.keys[m].signed(message, s)]
+    if len(good) != len(certificate.signatures) or len(good) < books.quorum():
+        return f"{len(good)} good signatures of {len(certificate.signatures)}, {books.quorum()} are needed"
     return None
 
 
 def trimmed(books, certificate):
     """Certificate bytes with no more signatures than are needed: receipts carry it."""
-    keep = dict(sorted(certificate.signatures.items())[:books.genesis.quorum])
+    keep = dict(sorted(certificate.signatures.items())[:books.quorum()])
     bits = sum(1 << m for m in keep)
     return struct.pack(">BBI32sQ", 7, certificate.kind, certificate.iteration, certificate.header_hash, bits) + b"".join(keep.values())
 
@@ -97,24 +96,25 @@ def unpack_leaves(data):
 
 
 def account_place(member):
-    return 2 * member
+    return 2 * member + 1
 
 
 def trades_place(member):
-    return 2 * member + 1
+    return 2 * member + 2
 
 
 def books_of(genesis, salt=bytes(16), leaves=()):
     """The books after a block, from the leaves of its state; those of the genesis without any."""
     books = Books(genesis)
     books.salt = salt
-    for m in range(len(leaves) // 2 - 1):
+    for m in range((len(leaves) - 3) // 2):
         books.accounts[m] = Account(*struct.unpack(_ACCOUNT, leaves[account_place(m)]))
         data = leaves[trades_place(m)]
         for at in range(2, len(data), 16):
             slot, price, bought, sold = struct.unpack(">IIII", data[at:at + 16])
             books.positions.setdefault(slot, (price, {}))[1][m] = (bought, sold)
     if leaves:
+        books.epoch, books.excluded, _, books.month, books.operator_seq, books.lost_mwh = struct.unpack(">IQ32sHIq", leaves[0])
         books.feeder_ucr, books.utility_ucr = struct.unpack(">qq", leaves[-2])
         r = records.Reader(leaves[-1], "commits")
         for _ in range(r.unpack(">H")[0]):

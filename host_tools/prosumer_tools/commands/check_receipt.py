@@ -13,7 +13,8 @@ from prosumer_tools.unixport import FirmwareError, run_firmware
 SCRIPT = """
 import json, sys
 from prosumer.errors import Reject
-from prosumer.identity.members import Genesis, Members
+from prosumer.identity.genesis import Genesis
+from prosumer.identity.members import Members
 from prosumer.ledger.pool import fault
 from prosumer.ledger.receipt import Receipt
 from prosumer.market.settlement import settle

@@ -17,7 +17,6 @@ from prosumer_tools.unixport import run_firmware
 SCRIPT = """
 import json, sys
 from prosumer.errors import Reject
-from prosumer.market import green
 from prosumer.market.book import make_tariff
 from prosumer.market.settlement import lost_mwh, settle, settle_missing, settle_open, utility_only
 from prosumer.market.statement import books
@@ -47,7 +46,7 @@ def settled(tariff, price, members, head_net):
             net += imported - exported
         out.append([member, entry.member_ucr - penalty, entry.trade_ucr, entry.loss_ucr, entry.fee_ucr,
                     entry.imbalance_ucr, -penalty, entry.short_mwh, entry.long_mwh, imported is None and not missing,
-                    green.mint((0, 0), 0, generation)[0][0],
+                    generation,
                     utility_only(tariff, imported, exported) if metered else None])
     congestion = max(0, price - tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh - price)
     loss = lost_mwh(tariff, min(bought, sold), head_net, net)

@@ -12,7 +12,7 @@ import sys
 from array import array
 
 from prosumer import durable
-from prosumer.identity.members import Genesis
+from prosumer.identity.genesis import Genesis
 from prosumer.market import flexibility
 from prosumer.market.envelope import allowance, guard
 from prosumer.market.trader import Trader, Weather

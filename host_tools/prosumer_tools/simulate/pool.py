@@ -7,7 +7,7 @@ Out: [[price, congestion, volume, import, export, fills], [[member's ucr, the sa
 import json
 import sys
 
-from prosumer.identity.members import Genesis
+from prosumer.identity.genesis import Genesis
 from prosumer.market import settlement, statement
 from prosumer.market.book import check_curve
 from prosumer.market.clearing import clear

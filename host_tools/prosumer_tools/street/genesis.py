@@ -5,12 +5,14 @@ import struct
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-_TAG = b"prosumer/genesis/v1\0"
+_TAG = b"prosumer/genesis/v2\0"
 _ENVELOPE_TAG = b"prosumer/envelope/v1\0"
-ROLE_GENERATES = 1
+ROLE_GENERATES, ROLE_STORES = 1, 2
+NO_LIMIT = 0xFFFFFFFF
 DELTA_MS = 2000       # bound on the network's delay that the agreement's timers use
 LOSS_PER_MILLE = 20   # of what is traded inside the street, where no feeder-head meter says better
 PENALTY_UCR = 10_000  # for an order that was sealed and is not shown
+CORRECTION_S = 86400  # a reading may come so late; then its slot is settled by rule
 
 
 class Operator:
@@ -27,13 +29,14 @@ class Operator:
         """Signed genesis record (bytes). `keys`: {home name: 32-byte public key}; members are numbered as the homes stand."""
         tariff, slot_s = street.tariff, street.slot_minutes * 60
         limits = [_mwh(kw, slot_s) for kw in (street.feeder.import_limit_kw, street.feeder.export_limit_kw)]
-        body = struct.pack(">BIHHIIIIIHIII32s", 10, start_s, slot_s, DELTA_MS, tariff.retail_ucr_per_kwh,
-                           tariff.feed_in_ucr_per_kwh, 0, 4 * tariff.retail_ucr_per_kwh, tariff.local_fee_ucr_per_kwh,
-                           LOSS_PER_MILLE, PENALTY_UCR, *limits, self.public)
+        body = struct.pack(">BH8s32sIHHIIIIIHIIIIIBh32s", 10, 0, bytes(8), bytes(32), start_s, slot_s, DELTA_MS,
+                           tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh, 0, 4 * tariff.retail_ucr_per_kwh,
+                           tariff.local_fee_ucr_per_kwh, LOSS_PER_MILLE, PENALTY_UCR, *limits, NO_LIMIT, CORRECTION_S, 0, 0, self.public)
         name = street.name.encode()[:255]
-        body += bytes([len(name)]) + name + bytes([len(street.homes)])
+        body += bytes([len(name)]) + name + bytes([0, len(street.homes)])
         for home in street.homes:
-            body += keys[home.name] + bytes([ROLE_GENERATES if home.pv_kwp else 0, min(home.fuse_a, 255), 1])
+            roles = (ROLE_GENERATES if home.pv_kwp else 0) | (ROLE_STORES if home.battery else 0)
+            body += keys[home.name] + bytes([roles, min(home.fuse_a, 255), 1])
         return body + self._key.sign(_TAG + body)
 
     def envelope(self, feeder_id, first_slot, last_slot, import_limit_mwh, export_limit_mwh):

@@ -6,12 +6,13 @@ that one bad record does not hide the next. Signatures are not its business (see
 import struct
 from dataclasses import dataclass, field
 
+from . import genesis as street
 from . import rules
+from .genesis import GENERATES, HEAD, LEFT
+from .records import GIVE, OPERATOR, PAY_IN, PAY_OUT, RETIRE
 from .rules import Entry
 from .trees import salted_root
 
-GENERATES = 1
-CORRECTION_S = 86400
 LATE = 4  # readings of a member that one block may take
 
 
@@ -25,10 +26,12 @@ class Account:
     export_mwh: int = 0
     generation_mwh: int = 0
     head: bytes = bytes(32)
+    retired_mwh: int = 0
+    next_transfer: int = 0
 
     def pack(self):
-        return struct.pack(">qQIIQQQ32s", self.balance_ucr, self.green_mwh, self.next_slot, self.next_seq,
-                           self.import_mwh, self.export_mwh, self.generation_mwh, self.head)
+        return struct.pack(">qQIIQQQ32sQI", self.balance_ucr, self.green_mwh, self.next_slot, self.next_seq, self.import_mwh,
+                           self.export_mwh, self.generation_mwh, self.head, self.retired_mwh, self.next_transfer)
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Outcome:
     limits: tuple
     entries: list = field(default_factory=list)
     penalized: list = field(default_factory=list)
+    minted: dict = field(default_factory=dict)  # member → mWh of new coins
 
     def by_member(self):
         """{member: {"trade_ucr", "loss_ucr", "fee_ucr", "imbalance_ucr", "penalty_ucr"}}"""
@@ -58,12 +62,24 @@ class Books:
         self.positions = {}  # slot → (price, {member: (bought, sold)})
         self.commits = {}    # slot → {member: digest}
         self.salt = bytes(16)
+        self.epoch = self.excluded = self.month = self.operator_seq = self.lost_mwh = 0
+
+    def regime(self):
+        """Who votes, as 44 bytes: epoch, excluded members, genesis in force."""
+        return struct.pack(">IQ32s", self.epoch, self.excluded, self.genesis.hash)
+
+    def voters(self):
+        return street.electorate(self.genesis, self.epoch, self.excluded)
+
+    def quorum(self):
+        n = len(self.voters())
+        return n - (n - 1) // 3
 
     def balanced(self):
         return sum(a.balance_ucr for a in self.accounts) + self.feeder_ucr + self.utility_ucr == 0
 
     def root(self):
-        """As the layout has it: each member's account and open trades, common accounts, commits by slot. Empty if a number does not fit."""
+        """As the layout has it: regime, each member's account and open trades, common accounts, commits. Empty if a number does not fit."""
         try:
             return salted_root(self.salt, b"s", self.leaves())
         except struct.error:
@@ -77,7 +93,8 @@ class Books:
         commits = struct.pack(">H", len(self.commits))
         for slot, digests in sorted(self.commits.items()):
             commits += struct.pack(">IB", slot, len(digests)) + b"".join(bytes([m]) + d for m, d in sorted(digests.items()))
-        return [*leaves, struct.pack(">qq", self.feeder_ucr, self.utility_ucr), commits]
+        first = self.regime() + struct.pack(">HIq", self.month, self.operator_seq, self.lost_mwh)
+        return [first, *leaves, struct.pack(">qq", self.feeder_ucr, self.utility_ucr), commits]
 
     def apply(self, block, fault):
         """Book one block. `fault(record or None, text)`."""
@@ -88,12 +105,17 @@ class Books:
                 limits = e.import_limit_mwh, e.export_limit_mwh
             else:
                 fault(e, f"is not for slot {slot + 1}")
+        for o in block.orders:  # by what they meant when they were sealed: before anything of this block counts
+            self._barred(o, fault)
         self.salt = block.salt
-        entries = []
+        entries, self.minted = [], {}
+        _in_order(block.transfers, lambda t: (t.member, t.seq), fault)
+        for t in block.transfers:
+            self._transfer(t, fault)
         _in_order(block.readings, lambda r: (r.member, r.seq), fault)
         for r in block.readings:
             self._read(slot, r, entries, fault)
-        for s in sorted(s for s in self.positions if s < slot - CORRECTION_S // self.genesis.slot_s):
+        for s in sorted(s for s in self.positions if s < slot - self.genesis.correction_s // self.genesis.slot_s):
             for m in sorted(self.positions[s][1]):
                 entries.append(self._close(m, s))
         self.positions = {s: p for s, p in self.positions.items() if p[1]}
@@ -102,10 +124,98 @@ class Books:
         for c in block.commits:
             if c.slot != slot + 2:
                 fault(c, f"is not for slot {slot + 2}")
+            self._barred(c, fault)
         digests = {c.member: c.digest for c in block.commits if c.member < self.genesis.n}  # from nobody: check says so
         if digests:
             self.commits[slot + 2] = digests
+        self._regime(block, fault)
         return outcome
+
+    def _bar(self, member):
+        """Why a member may not trade; None if it may."""
+        if member >= self.genesis.n:
+            return "is from nobody of the street"
+        if self.genesis.roles(member) & (HEAD | LEFT):
+            return "is from one that does not trade"
+        return "is from a member that is excluded" if self.excluded >> member & 1 else None
+
+    def _barred(self, record, fault):
+        if self._bar(record.member):
+            fault(record, self._bar(record.member))
+
+    def _transfer(self, t, fault):
+        """Coins of a member, or the operator's payment. One that breaks a rule is not booked."""
+        trouble = self._transfer_fault(t)
+        if trouble:
+            return fault(t, trouble)
+        to = self.accounts[t.to]
+        if t.member == OPERATOR:
+            self.operator_seq += 1
+            amount = t.amount if t.kind == PAY_IN else -t.amount
+            to.balance_ucr += amount
+            self.utility_ucr -= amount
+            return None
+        giver = self.accounts[t.member]
+        giver.next_transfer += 1
+        giver.green_mwh -= t.amount
+        if t.kind == GIVE:
+            to.green_mwh += t.amount
+        else:
+            giver.retired_mwh += t.amount
+        return None
+
+    def _transfer_fault(self, t):
+        by_operator = t.member == OPERATOR
+        if not by_operator and t.member >= len(self.accounts):
+            return "is from nobody of the street"
+        due = self.operator_seq if by_operator else self.accounts[t.member].next_transfer
+        if t.seq != due or due == 0xFFFFFFFF:
+            return f"has sequence number {t.seq}, {due} is next"
+        if t.to >= len(self.accounts):
+            return "goes to nobody of the street"
+        if not 0 < t.amount < 1 << 48:
+            return f"is of {t.amount}: too little or too much"
+        if t.kind not in ((PAY_IN, PAY_OUT) if by_operator else (GIVE, RETIRE)):
+            return f"is of kind {t.kind}, which is not for {'the operator' if by_operator else 'a member'} to sign"
+        to = self.accounts[t.to]
+        if by_operator:
+            if t.kind == PAY_OUT and t.amount > to.balance_ucr:
+                return f"pays out {t.amount} ucr of {to.balance_ucr}"
+            return "pays into an account that is full" if t.kind == PAY_IN and to.balance_ucr >= 1 << 62 else None
+        if (t.kind == RETIRE) != (t.to == t.member):
+            return "retires coins for somebody else" if t.kind == RETIRE else "gives coins to their owner"
+        held = self.accounts[t.member].green_mwh
+        return f"moves {t.amount} mWh of coins, {held} are held" if t.amount > held else None
+
+    def _regime(self, block, fault):
+        """Who votes from here on."""
+        g = self.genesis
+        for e in block.evidence:
+            if e.fault():
+                fault(e, e.fault())
+            elif e.member not in street.able(g, self.excluded):
+                fault(e, "is against somebody who does not vote anyway")
+            else:
+                self.excluded |= 1 << e.member
+        for new in block.amendments:
+            trouble = street.successor_fault(g, new)
+            if trouble:
+                fault(new, trouble)
+                continue
+            for m in range(new.n):
+                if m >= g.n:
+                    self.accounts.append(Account())
+                elif new.members[m][0] != g.members[m][0]:  # another meter: registers and chain of readings begin anew
+                    a = self.accounts[m]
+                    a.next_seq = a.import_mwh = a.export_mwh = a.generation_mwh = 0
+                    a.head = bytes(32)
+                    self.excluded &= ~(1 << m)
+            self.genesis = new
+        for digests in self.commits.values():
+            for m in [m for m in digests if self._bar(m)]:
+                del digests[m]
+        if len(street.able(self.genesis, self.excluded)) > street.COMMITTEE:
+            self.epoch = block.slot // street.EPOCH_SLOTS
 
     def _book(self, entry):
         self.accounts[entry.member].balance_ucr += entry.member_ucr
@@ -147,6 +257,7 @@ class Books:
             entries.append(self._book(rules.settle(self.genesis, r.member, r.slot, "gap", 0, 0, 0, unread_import, unread_export)))
         if self.genesis.members[r.member][1] & GENERATES:
             a.green_mwh += max(0, minted)
+            self.minted[r.member] = self.minted.get(r.member, 0) + max(0, minted)
         a.import_mwh, a.export_mwh, a.generation_mwh = r.import_mwh, r.export_mwh, r.generation_mwh
         a.next_slot, a.next_seq, a.head = r.slot + 1, r.seq + 1, r.hash(self.genesis.feeder_id)
 
@@ -190,7 +301,7 @@ class Books:
         pool = rules.pool_ucr(g, cleared)
         self.feeder_ucr += pool
         self.utility_ucr -= pool
-        return Outcome(cleared, limits, entries, penalized)
+        return Outcome(cleared, limits, entries, penalized, self.minted)
 
 
 def _in_order(records, key, fault):

@@ -10,11 +10,12 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import genesis as street
 from . import records
 from .books import Books, Outcome
 from .files import BLOCK_NAME, Files
-from .keys import Key, key_fault
-from .records import FINALIZE, PRICE_CEILING, Malformed
+from .keys import Key
+from .records import FINALIZE, OPERATOR, PROPOSE, Malformed, vote_message
 from .trees import Accumulator, salted_root
 
 MOST_FAULTS = 200  # lines kept; the rest is only counted
@@ -81,6 +82,7 @@ class _Walk(Files):
         self.faults, self.more = [], 0
         self.counts = dict.fromkeys(("blocks", "void_slots", "signatures", "certificates", "readings", "late_readings", "commits",
                                      "orders", "trades", "not_shown", "settlements", "meters", "ring_headers"), 0)
+        self.counts.update(transfers=0, excluded=0, amendments=0)
         self.counts.update(traded_mwh=0, imported_mwh=0, exported_mwh=0, green_mwh=0, turnover_ucr=0, books_balanced=0)
         self.digests = {}    # slot → hash of the header that is final there
         self.rings = {}      # slot → {raw header: [meter, …]}
@@ -115,25 +117,25 @@ class _Walk(Files):
         except Malformed as e:
             self.fault("genesis.bin", str(e).replace("genesis: ", ""))
             return False
-        trouble = key_fault(g.operator)
-        if trouble:
-            self.fault("genesis.bin", "operator's " + trouble)
-        elif not Key(g.operator).signed(records.GENESIS_TAG + g.body, g.signature):
-            self.fault("genesis.bin", "the operator's signature does not match; nothing else can be trusted without it")
-        if not 1 <= g.n <= 64:
-            self.fault("genesis.bin", f"{g.n} members; 1 to 64 are possible")
-        if len({m[0] for m in g.members}) != g.n:
-            self.fault("genesis.bin", "two members have the same key")
-        for i, m in enumerate(g.members):
-            if key_fault(m[0]):
-                self.fault("genesis.bin", f"{self.who(i)}: {key_fault(m[0])}")
-        if not (60 <= g.slot_s <= 3600 and g.delta_ms and g.min_price <= g.feed_in <= g.retail <= g.max_price <= PRICE_CEILING):
-            self.fault("genesis.bin", "slot length or tariff are out of order")
+        for text in street.faults(g, self.who):
+            self.fault("genesis.bin", text)
+        if g.number:
+            self.fault("genesis.bin", "is an amendment: a run begins with the first genesis of its street")
         if self.faults:
             return False
-        self.operator, self.keys = Key(g.operator), [Key(m[0]) for m in g.members]
         self.books, self.mmr = Books(g), Accumulator()
+        self._enter()
         return True
+
+    def _enter(self):
+        """A genesis is in force, or a member excluded: from the next block on others vote."""
+        g = self.genesis = self.books.genesis
+        self.operator, self.keys = Key(g.operator), g.keys
+        self.regime, self.voters, self.quorum = self.books.regime(), self.books.voters(), self.books.quorum()
+        self.domain = g.feeder_id
+
+    def _turn(self, iteration):
+        return self.voters[iteration % len(self.voters)]
 
     # -- blocks
 
@@ -188,46 +190,51 @@ class _Walk(Files):
             self.waiting.append(block.slot)
             return digest
         where += ": certificate"
-        message = b"prosumer/vote/v1\0" + g.feeder_id + bytes([c.kind]) + c.iteration.to_bytes(4, "big") + c.header_hash
+        message = vote_message(self.domain, c.kind, c.iteration, c.header_hash)
         good = 0
         for m, signature in c.signatures.items():
             if m >= g.n:
                 self.fault(where, f"names member {m}, who is nobody of the street")
             elif self.keys[m].signed(message, signature):
                 good += 1
-        proven = good >= g.quorum
+        proven = good >= self.quorum
         if c.kind != FINALIZE:
             self.fault(where, f"is of kind {c.kind}, not a proof of finality")
         if good < len(c.signatures) and (proven or c.header_hash == digest):
             bad = [m for m, s in c.signatures.items() if m < g.n and not self.keys[m].signed(message, s)]
             named = ", ".join(self.who(m) for m in bad) if len(bad) < len(c.signatures) else "none of them does"
             self.fault(where, "signature does not match: " + named)
-        if len(c.signatures) < g.quorum:
-            self.fault(where, f"{len(c.signatures)} signatures, {g.quorum} are needed")
+        if len(c.signatures) < self.quorum:
+            self.fault(where, f"{len(c.signatures)} signatures, {self.quorum} are needed")
         if c.header_hash != digest:
             if proven:
                 return c.header_hash  # the header's own check tells
             self.fault(where, "names another header than the one it stands beside")
-        elif c.iteration != block.header.iteration:
+        elif c.iteration != block.header.iteration and not (c.iteration > block.header.iteration and self._stops(block)):
             self.fault(where, f"is for iteration {c.iteration}, the header is of {block.header.iteration}")
         else:
             self.counts["certificates"] += 1
             self.waiting = []
         return digest
 
+    def _stops(self, block):
+        """Whether others vote behind this block: it alone is proposed again, in later iterations, until it is final."""
+        epoch = len(self.voters) >= street.COMMITTEE and block.slot // street.EPOCH_SLOTS != self.books.epoch
+        return bool(block.evidence or block.amendments or epoch)
+
     def _header(self, where, slot, block, digest, genuine):
         g, h = self.genesis, block.header
         where += ": header"
-        signed = h.proposer < g.n and self.keys[h.proposer].signed(b"prosumer/proposal/v1\0" + g.feeder_id + genuine, block.signature)
+        signed = h.proposer < g.n and self.keys[h.proposer].signed(vote_message(self.domain, PROPOSE, h.iteration, genuine), block.signature)
         if genuine != digest:
             self.fault(where, "is not the one that the meters made final" + self._differs(slot, h, genuine))
-            if not signed and h.proposer < g.n and h.iteration % g.n == h.proposer:
+            if not signed and h.proposer < g.n and self._turn(h.iteration) == h.proposer:
                 self.fault(where, f"signature of {self.who(h.proposer)} does not match")
             return
         if h.slot != slot:
             self.fault(where, f"slot {h.slot} in a file of slot {slot}")
-        if h.proposer != h.iteration % g.n:
-            turn = self.who(h.iteration % g.n)
+        if h.proposer != self._turn(h.iteration):
+            turn = self.who(self._turn(h.iteration))
             self.fault(where, f"proposed by {self.who(h.proposer)} in iteration {h.iteration}, the turn of {turn}")
         elif not signed:
             self.fault(where, f"the proposer's signature does not match: {self.who(h.proposer)}")
@@ -267,6 +274,12 @@ class _Walk(Files):
     def _name(self, record):
         if isinstance(record, records.Envelope):
             return "the operator's envelope"
+        if isinstance(record, street.Genesis):
+            return f"amendment {record.number}"
+        if isinstance(record, records.Evidence):
+            return f"evidence against {self.who(record.member)}"
+        if isinstance(record, records.Transfer):
+            return f"transfer {record.seq} of {'the operator' if record.member == OPERATOR else self.who(record.member)}"
         what = type(record).__name__.lower()
         name = self.names.get(record.member)
         if name:
@@ -276,15 +289,25 @@ class _Walk(Files):
     def _records(self, where, block):
         """Signatures of the body, and seals of its orders; ids of the records that are wrong."""
         g, wrong, unsure = self.genesis, set(), set()
-        for r in (*block.envelopes, *block.commits, *block.readings):
-            if isinstance(r, records.Envelope):
+        for new in block.amendments:
+            for text in street.faults(new, self.who):
+                self.fault(f"{where}: {self._name(new)}", text)
+                wrong.add(id(new))
+        for e in block.evidence:
+            for r in (e.one, e.other):
+                domain = self.domain if isinstance(r, records.Vote) else g.feeder_id
+                if r.member >= g.n or not self.keys[r.member].signed(r.message(domain), r.signature):
+                    self.fault(f"{where}: {self._name(e)}", "signature does not match")
+                    wrong.add(id(e))
+        for r in (*block.envelopes, *block.commits, *block.readings, *block.transfers):
+            if isinstance(r, records.Envelope) or r.member == OPERATOR and isinstance(r, records.Transfer):
                 good = self.operator.signed(r.message(g.feeder_id), r.signature)
-                if r.first_slot > r.last_slot:
+                if isinstance(r, records.Envelope) and r.first_slot > r.last_slot:
                     self.fault(f"{where}: {self._name(r)}", "ends before it begins")
             else:
                 good = r.member < g.n and self.keys[r.member].signed(r.message(g.feeder_id), r.signature)
             if not good:
-                self.fault(f"{where}: {self._name(r)}", "signature does not match" if isinstance(r, records.Envelope) or r.member < g.n
+                self.fault(f"{where}: {self._name(r)}", "signature does not match" if isinstance(r, records.Envelope) or r.member < g.n or r.member == OPERATOR
                            else "is from nobody of the street")
                 wrong.add(id(r))
                 if isinstance(r, records.Commit):
@@ -326,6 +349,11 @@ class _Walk(Files):
             c["books_balanced"] += 1
         else:
             self.fault(where, "the books do not add up to zero")
+        if self.books.regime() != self.regime:
+            self._enter()
+        c["transfers"] += len(block.transfers)
+        c["excluded"] += len(block.evidence)
+        c["amendments"] += len(block.amendments)
         c["readings"] += len(block.readings)
         c["late_readings"] += sum(r.slot < block.slot - 1 for r in block.readings)
         c["commits"] += len(block.commits)

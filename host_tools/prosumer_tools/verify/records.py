@@ -1,113 +1,28 @@
 """Bytes → records, written from the layouts in the documentation and from nothing else. All numbers are big-endian.
 
-    genesis.bin          0a start_s:4 slot_s:2 delta_ms:2 retail:4 feed_in:4 price_min:4 price_max:4 local_fee:4
-                         loss_per_mille:2 penalty_ucr:4 import_limit_mwh:4 export_limit_mwh:4 operator:32
-                         name (length, text) members (count, then key:32 roles fuse_a phase each) sig:64
+    genesis.bin          0a …: genesis.py
     block-NNNNN.bin      length:4, proposal, certificate
     proposal             09 header:146 sig:64 body
     header               05 slot:4 iteration:4 proposer previous:32 accumulator:32 body_root:32 state_root:32 price:4 volume:4
-    body                 08 salt:16, then envelopes, commits, orders, readings: each a count byte and its records
+    body                 08 salt:16, then envelopes, commits, orders, readings, transfers, evidence, amendments: each a count byte
+                         and its records
     certificate          07 kind iteration:4 header_hash:32 members:8 sig:64 for each bit set in members, from the lowest
     meter-NAME.bin       count:4, then headers of 146 bytes
 """
-import hashlib
 import struct
 from dataclasses import dataclass
 
-GENESIS_TAG = b"prosumer/genesis/v1\0"
-PRICE_CEILING = 0x3FFFFFFF
+from .genesis import GENESIS_TAG, Genesis, genesis
+from .genesis import read as read_genesis
+from .reader import Malformed, Reader, sha256
+
+__all__ = ["FAULTS", "FINALIZE", "GENESIS_TAG", "HEADER_SIZE", "Genesis", "Malformed", "Reader", "block", "genesis", "ring", "sha256"]
+
 HEADER_SIZE = 146
-FINALIZE = 1
+VOTE, FINALIZE, PROPOSE = 0, 1, 2
+GIVE, RETIRE, PAY_IN, PAY_OUT = range(4)
+OPERATOR = 255
 FAULTS = 0b11110110  # flags of a reading that settles nothing: clipped, no voltage, reversed, frequency, clamp, cycles missing
-
-
-class Malformed(ValueError):
-    """These bytes are not such a record; the text says where and why."""
-
-
-class Reader:
-    """Takes pieces from the front; what is missing is named by `what`."""
-
-    def __init__(self, data, what):
-        self.data, self.at, self.what = data, 0, what
-
-    def take(self, size, what=None):
-        if self.at + size > len(self.data):
-            raise Malformed(f"{what or self.what}: ends after {len(self.data)} bytes, {self.at + size} are needed")
-        self.at += size
-        return self.data[self.at - size:self.at]
-
-    def unpack(self, layout, what=None):
-        return struct.unpack(layout, self.take(struct.calcsize(layout), what))
-
-    def type(self, number, what):
-        found = self.take(1, what)[0]
-        if found != number:
-            raise Malformed(f"{what}: first byte is {found:02x}, not {number:02x}")
-
-    def end(self):
-        if self.at != len(self.data):
-            raise Malformed(f"{self.what}: {len(self.data) - self.at} bytes too many at the end")
-
-
-def sha256(*parts):
-    return hashlib.sha256(b"".join(parts)).digest()
-
-
-@dataclass
-class Genesis:
-    start_s: int
-    slot_s: int
-    delta_ms: int
-    retail: int
-    feed_in: int
-    min_price: int
-    max_price: int
-    local_fee: int
-    loss_per_mille: int
-    penalty_ucr: int
-    import_limit_mwh: int
-    export_limit_mwh: int
-    operator: bytes
-    name: str
-    members: list      # (key, roles, fuse_a, phase)
-    body: bytes
-    signature: bytes
-
-    @property
-    def n(self):
-        return len(self.members)
-
-    @property
-    def quorum(self):
-        return self.n - (self.n - 1) // 3
-
-    @property
-    def feeder_id(self):
-        return sha256(GENESIS_TAG, self.body)[:8]
-
-    @property
-    def hash(self):
-        return sha256(GENESIS_TAG, self.body, self.signature)
-
-    def fuse_mwh(self, member):
-        _, _, fuse_a, phase = self.members[member]
-        return fuse_a * 230 * (1 if phase else 3) * self.slot_s * 1000 // 3600
-
-
-def genesis(data):
-    r = Reader(data, "genesis")
-    r.type(10, "genesis")
-    numbers = r.unpack(">IHHIIIIIHIII32s")
-    try:
-        name = r.take(r.take(1)[0]).decode()
-    except UnicodeDecodeError:
-        raise Malformed("genesis: the street's name is not UTF-8") from None
-    members = [r.unpack(">32sBBB") for _ in range(r.take(1)[0])]
-    body = data[:r.at]
-    signature = r.take(64)
-    r.end()
-    return Genesis(*numbers, name, members, body, signature)
 
 
 class Signed:
@@ -183,9 +98,87 @@ class Envelope(Signed):
     TYPE, TAG = 4, b"prosumer/envelope/v1"
 
 
+@dataclass
+class Transfer(Signed):
+    member: int
+    kind: int
+    seq: int
+    to: int
+    amount: int
+    note: bytes
+    raw: bytes
+    signature: bytes
+    TYPE, TAG = 11, b"prosumer/transfer/v1"
+
+
+@dataclass
+class Vote(Signed):
+    kind: int
+    iteration: int
+    member: int
+    header_hash: bytes
+    raw: bytes
+    signature: bytes
+    TYPE, TAG = 6, b"prosumer/vote/v1"
+
+    def message(self, domain):
+        """Without the member: all votes for one thing sign the same bytes."""
+        return vote_message(domain, self.kind, self.iteration, self.header_hash)
+
+
 _signed(Reading, ">BII32sQQQIIIIHB8s")
 _signed(Commit, ">BI32s")
 _signed(Envelope, ">IIII")
+_signed(Transfer, ">BBIBQ16s")
+_signed(Vote, ">BIB32s")
+
+
+def vote_message(domain, kind, iteration, header_hash):
+    return b"prosumer/vote/v1\0" + domain + struct.pack(">BI", kind, iteration) + header_hash
+
+
+@dataclass
+class Evidence:
+    """Two things of one member's that contradict each other."""
+
+    member: int
+    one: Signed
+    other: Signed
+    raw: bytes
+
+    @staticmethod
+    def read(reader, what):
+        reader.type(12, what)
+        start = reader.at - 1
+        member = reader.take(1, what)[0]
+        cls = {c.TYPE: c for c in (Reading, Commit, Vote)}.get(reader.data[reader.at] if reader.at < len(reader.data) else 0)
+        if not cls:
+            raise Malformed(f"{what}: holds neither readings nor commits nor votes")
+        one, other = cls.read(reader, what), cls.read(reader, what)
+        return Evidence(member, one, other, reader.data[start:reader.at])
+
+    def bytes(self):
+        return self.raw
+
+    def fault(self):
+        """Why this proves nothing (signatures apart); None if it does."""
+        a, b = self.one, self.other
+        if not a.member == b.member == self.member:
+            return "is not about one member"
+        if a.bytes() >= b.bytes():
+            return "is not in order"
+        if isinstance(a, Reading):
+            lies = a.seq == b.seq and a.raw != b.raw
+        elif isinstance(a, Commit):
+            lies = a.slot == b.slot and a.digest != b.digest
+        else:
+            lies = a.iteration == b.iteration and a.header_hash != b.header_hash
+            if a.kind == b.kind:
+                lies = lies and any(a.header_hash) and any(b.header_hash)
+            else:
+                said = {(v.kind, any(v.header_hash)) for v in (a, b)}
+                lies = lies and (VOTE, False) in said and FINALIZE in (a.kind, b.kind)
+        return None if lies else "proves nothing: the two do not contradict each other"
 
 
 @dataclass
@@ -267,6 +260,9 @@ class Block:
     commits: list
     orders: list
     readings: list
+    transfers: list
+    evidence: list
+    amendments: list
     certificate: Certificate
 
     @property
@@ -274,10 +270,18 @@ class Block:
         return self.header.slot
 
     def leaves(self):
-        return [r.bytes() for part in (self.envelopes, self.commits, self.orders, self.readings) for r in part]
+        return [r.bytes() for part in self.parts() for r in part]
+
+    def parts(self):
+        return self.envelopes, self.commits, self.orders, self.readings, self.transfers, self.evidence, self.amendments
 
 
-_PARTS = (("envelope", Envelope, 1), ("commit", Commit, 64), ("order", Order, 64), ("reading", Reading, 255))
+class _Amendment:
+    read = staticmethod(read_genesis)
+
+
+_PARTS = (("envelope", Envelope, 1), ("commit", Commit, 64), ("order", Order, 64), ("reading", Reading, 255),
+          ("transfer", Transfer, 16), ("evidence", Evidence, 1), ("amendment", _Amendment, 1))
 
 
 def block(data):
