@@ -32,6 +32,7 @@ BENCHES = {
     "market": ("order → clearing → settlement: time, growth and heap, beside plain code, HiGHS, pymarket",
                ["--runs", "15"], ["--runs", "3"], 400),
     "ledger": ("settlement → header: proofs, ring, agreement, flash wear", [], ["--seconds", "0.1"], 180),
+    "archive": ("header → archive: feeders and slots a second in SQLite and PostgreSQL, receipts, catch-up over a year", [], ["--quick"], 300),
     "street": ("the whole walk in eight meters, with amqtt and with mosquitto", ["--slots", "8"], ["--slots", "2"], 180),
     "simulate": ("a year of 16 homes at market level, beside the same homes without the market", [], ["--days", "14"], 600),
 }

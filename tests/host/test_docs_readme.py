@@ -178,7 +178,7 @@ def test_the_researchers_street_can_be_read(tmp_path):
 
 def test_the_operators_programs_sign_a_genesis_and_an_envelope(tmp_path):
     scripts = {re.match(r"# (\S+\.py)", block)[1]: block for block in blocks("host_tools/OPERATOR.md", "python")}
-    assert set(scripts) == {"genesis.py", "envelope.py", "record.py"}
+    assert set(scripts) == {"genesis.py", "envelope.py"}
     (tmp_path / "street.toml").write_text(blocks("host_tools/OPERATOR.md", "toml")[0])
     keys = {name: Ed25519PrivateKey.generate().public_key().public_bytes_raw().hex() for name in ("mimosa", "olivier")}
     (tmp_path / "keys.json").write_text(json.dumps(keys))
@@ -203,7 +203,6 @@ def test_the_operators_programs_sign_a_genesis_and_an_envelope(tmp_path):
     assert (envelope.first_slot, envelope.last_slot) == (120, 215)
     assert (envelope.import_limit_mwh, envelope.export_limit_mwh) == (3_000_000, 2_250_000)
     assert Key(genesis.operator).signed(envelope.message(genesis.feeder_id), envelope.signature)
-    compile(scripts["record.py"], "record.py", "exec")
 
 
 def test_the_brokers_acl_covers_what_a_meter_publishes():

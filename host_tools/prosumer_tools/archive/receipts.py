@@ -71,10 +71,9 @@ def build(archive, feeder, member, slot, shown, seal=bytes(64)):
     out = struct.pack(">BBI", TYPE, member, slot) + archive.block(feeder, top)[1] + bytes([len(place)]) + headers
     out += bytes([len(shown)])
     for height, tree, index in shown:
-        block, _, leaves = archive.block(feeder, height)
-        records = block.leaves() if tree == BODY else leaves
-        path = trees.path(trees.salted_leaves(block.salt, tree, records), index)
-        out += struct.pack(">BcHH", place[height], tree, index, len(records)) + trees.leaf_salt(block.salt, tree, index)
+        records, nodes = archive.leaf_nodes(feeder, height, tree)
+        path = trees.tops(trees.path_ranges(len(records), index), lambda _, nodes=nodes: nodes)
+        out += struct.pack(">BcHH", place[height], tree, index, len(records)) + trees.leaf_salt(archive.block(feeder, height)[0].salt, tree, index)
         out += struct.pack(">H", len(records[index])) + records[index] + bytes([len(path)]) + b"".join(path)
     if len(out + seal) > MAX_SIZE:  # the reading came days late and its block has no certificate of its own
         raise Refused(f"the receipt would have {len(out + seal):,} bytes; show the order and the reading in two")

@@ -11,6 +11,7 @@ from . import format, trees
 from .chain import Chain, Refused
 from .format import Malformed
 
+MOST_OPEN = 64
 MOST_WAITING = 4096  # proposals of a feeder that wait: whoever floods the topic loses the oldest, not the disk
 
 
@@ -18,6 +19,7 @@ class Archive:
     def __init__(self, database):
         self.db = database
         self.chains = {}
+        self._opened = {}  # the last few blocks that were asked for, decoded
 
     # -- feeders
 
@@ -86,6 +88,7 @@ class Archive:
             parsed = format.block_of(self.proposal(feeder, row[2]), certificate).certificate
             if not format.certificate_fault(chain.books, parsed, header, digest):
                 self.db.do("UPDATE blocks SET certificate = ? WHERE feeder = ? AND height = ?", format.trimmed(chain.books, parsed), feeder, row[2])
+                self._opened.pop((feeder, row[2]), None)
         return True
 
     def wait_for(self, feeder, proposal):
@@ -179,8 +182,25 @@ class Archive:
 
     def block(self, feeder, height):
         """(decoded block with its certificate or None, certificate bytes, state leaves)"""
-        proposal, certificate, state = self._block(feeder, height)
-        return format.block_of(proposal, certificate), certificate, format.unpack_leaves(zlib.decompress(state))
+        return self._open(feeder, height)[:3]
+
+    def leaf_nodes(self, feeder, height, tree):
+        """(records, hash tree over their salted leaves) of a block's body (b"b") or state (b"s")."""
+        opened = self._open(feeder, height)
+        if tree not in opened[3]:
+            records = opened[0].leaves() if tree == b"b" else opened[2]
+            opened[3][tree] = records, trees.grown(trees.salted_leaves(opened[0].salt, tree, records))
+        return opened[3][tree]
+
+    def _open(self, feeder, height):
+        with self.db.lock:
+            if (feeder, height) not in self._opened:
+                proposal, certificate, state = self._block(feeder, height)
+                while len(self._opened) >= MOST_OPEN:
+                    del self._opened[next(iter(self._opened))]
+                self._opened[feeder, height] = (format.block_of(proposal, certificate), certificate,
+                                                format.unpack_leaves(zlib.decompress(state)), {})
+            return self._opened[feeder, height]
 
     def height_of(self, feeder, slot):
         row = self.db.one("SELECT height FROM blocks WHERE feeder = ? AND slot = ?", feeder, slot)

@@ -93,12 +93,6 @@ def grown(leaves):
     return nodes
 
 
-def path(leaves, index):
-    """The proof of one leaf in a small tree, such as a block's body."""
-    nodes = grown(leaves)
-    return tops(path_ranges(len(leaves), index), lambda wanted: nodes)
-
-
 class Range:
     """The accumulator of headers while it grows: `append` returns the nodes that are new."""
 
