@@ -1,5 +1,6 @@
 """README and the pages beside it: what they name is there, and the bytes they show are those of a record."""
 import importlib.util
+import argparse
 import json
 import re
 import struct
@@ -43,8 +44,11 @@ def code_of(text):
 
 
 def options_of(command):
-    parser = cli.parser()._subparsers._group_actions[0].choices[command]
-    return {option for action in parser._actions for option in action.option_strings}
+    """Of a command, and of the actions below it."""
+    parsers = [cli.parser()._subparsers._group_actions[0].choices[command]]
+    for action in parsers[0]._actions:
+        parsers += (action.choices or {}).values() if isinstance(action, argparse._SubParsersAction) else []
+    return {option for parser in parsers for action in parser._actions for option in action.option_strings}
 
 
 def name_of(path):
@@ -71,7 +75,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", ALL, ids=name_of)
 def test_every_command_that_is_named_exists(page):
     for code in code_of(page.read_text(encoding="utf-8")):
-        found = re.match(r"(?:\.venv/bin/)?prosumer ([a-z]+)\b(.*)", code)
+        found = re.match(r"(?:\.venv/bin/)?prosumer ([a-z-]+)\b(.*)", code)
         if found:
             command, rest = found.groups()
             assert command in cli.COMMANDS, code
