@@ -279,12 +279,14 @@ class Agent:
 
     def tell(self, slot):
         """What a person, Home Assistant or the live view wants to see, once a slot."""
-        account = self.node.state.accounts[self.me]
-        totals = self.house.totals()
-        self.publish_human("state", json.dumps({
-            "slot": slot, "power_mw": self.house.power_mw, "voltage_mv": self.house.meter.voltage_mv, "flags": self.house.flags,
-            "import_mwh": totals[0], "export_mwh": totals[1], "generation_mwh": totals[2],
-            "balance_ucr": account.balance_ucr, "green_mwh": account.green_mwh, "position_mwh": self.position(self.slot),
-            "final_slot": self.node.final.slot, "final_hash": self.node.final_hash.hex(), "counts": self.counts, "epoch": self.wire.epoch,
-            "heap_code": self.heap_code, "heap_free": self.lowest_free, "sent": self.session.published, "received": self.session.received,
-        }).encode())
+        told = {
+            "slot": slot, "final_slot": self.node.final.slot, "final_hash": self.node.final_hash.hex(), "counts": self.counts, "epoch": self.wire.epoch,
+            "heap_code": self.heap_code, "heap_free": self.lowest_free, "sent": self.session.published, "received": self.session.received}
+        if not self.wire.epoch or self.config.get("tell"):  # else no broker learns what the house uses, unless its people want that
+            account = self.node.state.accounts[self.me]
+            totals = self.house.totals()
+            told.update({
+                "power_mw": self.house.power_mw, "voltage_mv": self.house.meter.voltage_mv, "flags": self.house.flags,
+                "import_mwh": totals[0], "export_mwh": totals[1], "generation_mwh": totals[2],
+                "balance_ucr": account.balance_ucr, "green_mwh": account.green_mwh, "position_mwh": self.position(self.slot)})
+        self.publish_human("state", json.dumps(told).encode())

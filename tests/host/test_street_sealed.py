@@ -57,6 +57,12 @@ def test_the_broker_sees_no_record(run):
     assert told > 60
 
 
+def test_the_broker_sees_no_power_and_no_money_on_the_topics_for_people(run):
+    for state in run.states.values():
+        assert {"slot", "final_slot", "counts", "epoch"} <= set(state)
+        assert not [name for name in state if name.endswith(("_mw", "_mwh", "_mv", "_ucr")) or name == "flags"]
+
+
 def test_who_was_away_reads_the_new_key_and_catches_up(run):
     epochs = {}
     for _, kind, member, raw in run.said:

@@ -65,6 +65,8 @@ def add_parser(subparsers):
     parser.add_argument("--devices", type=Path, metavar="FILE.json", help="battery, ev and pv of the home, where the meter knows them")
     parser.add_argument("--genesis", type=Path, metavar="FILE", help="the street's genesis, signed by the operator")
     parser.add_argument("--keys", type=Path, metavar="FILE", help="the street's keys record: without it the broker reads along")
+    parser.add_argument("--tell", action="store_true",
+                        help="power and money of the house in the open on prosumer/NAME/state, for who reads along at this broker (Home Assistant)")
     parser.add_argument("--wait", type=float, default=90, metavar="SECONDS", help="how long the meter may take to run (default: 90)")
     parser.set_defaults(run=run)
 
@@ -120,6 +122,8 @@ def _settings(args):
     settings = {"name": args.name, "channels": args.channels.split(","), "devices": _devices(args.devices), "broker": broker}
     if args.wifi:
         settings["wifi"] = {"ssid": args.wifi, "password": _secret("PROSUMER_WIFI_PASSWORD", f"password of {args.wifi}")}
+    if args.tell:
+        settings["tell"] = True
     if args.ntp:
         settings["ntp"] = args.ntp
     return settings
