@@ -44,7 +44,13 @@ class Chip:
     def run(self, ms):
         for k in range(3):
             if self.registers.get(0):
-                self.energy[k if self.power_mw[k] > 0 else 3 + k] += abs(self.power_mw[k]) * ms
+                power = self.measured(k)
+                self.energy[k if power > 0 else 3 + k] += abs(power) * ms
+
+    def measured(self, k):
+        """Power of a phase with its offset register, in mW."""
+        offset = self.registers.get(0x41 + 2 * k, 0)
+        return self.power_mw[k] + (offset - (offset >> 15 << 16)) * 32 // 100
 
     def exchange(self, buf):
         self.transfers += 1
@@ -82,7 +88,7 @@ class Chip:
             counts, self.energy[k] = divmod(self.energy[k], 11250000)
             return counts & 0xFFFF
         apparent = [u * i // 1000 for u, i in zip(self.volts, self.amps)]
-        for base, values in ((0xB1, self.power_mw), (0xB5, [-p // 2 for p in self.power_mw]), (0xB9, apparent)):
+        for base, values in ((0xB1, [self.measured(k) for k in range(3)]), (0xB5, [-p // 2 for p in self.power_mw]), (0xB9, apparent)):
             if base <= register < base + 3:
                 return (values[register - base] * 100 // 32 >> 16) & 0xFFFF
             if base + 16 <= register < base + 19:
@@ -305,9 +311,24 @@ def test_a_clamp_turned_by_its_calibration():
     assert clamp["reactive_power_mvar"] < 0 and clamp["power_factor_milli"] == 894
 
 
+def test_the_offset_that_calibration_found_is_taken_off():
+    for turned in (1, -1):
+        c = Calibration.from_dict(CALIBRATION.to_dict())
+        c.currents[0]["offset_mw"] = 3500
+        c.currents[0]["gain_na"] *= turned
+        chip = Chip()
+        f = front_end(chip, c)
+        for load, expected in ((3500, 0), (1003500, 1000000), (-996500, -1000000)):
+            chip.power_mw[0] = turned * load
+            chip.run(3600)
+            assert f.poll(3600) and abs(f.power_mw("grid1") - expected) <= 3, (turned, load, f.power_mw("grid1"))
+        d = f.close_interval()["channels"]["grid1"]
+        assert abs(d["import_mwh"] - 1000) <= 4 and abs(d["export_mwh"] - 1000) <= 4, d
+
+
 def test_gains_out_of_the_registers_range_are_refused():
     for entry, field, value in (("voltages", "gain_nv", 70000000000), ("currents", "gain_na", 70000000000),
-                                ("currents", "phase", [[0, 2260]]), ("currents", "skew_ns", -131000)):
+                                ("currents", "phase", [[0, 2260]]), ("currents", "skew_ns", -131000), ("currents", "offset_mw", 10600)):
         c = Calibration.from_dict(CALIBRATION.to_dict())
         getattr(c, entry)[0][field] = value
         try:

@@ -72,17 +72,18 @@ class Phase:
 
 
 def gains(calibration, index):
-    """The chip's registers (ugain, igain, phi) of a phase.
+    """The chip's registers (ugain, igain, phi, power offset) of a phase.
 
     For this chip gain_nv and gain_na are millionths of its gain registers (32768 is 1), so that the wizard's ratios hold. Phi: bit 15
     delays the voltage instead of the current; bits 7-0 count cycles of 2.048 MHz, 2.2 degrees at most. It has no table: the phase at
-    a tenth of the current."""
+    a tenth of the current. The offset is added to the power, in its unit, 10 W at most."""
     current = calibration.currents[index]
     cycles = calibration.phase_mdeg(index, current["max_ma"] // 10) * 2048 // 18000 + current["skew_ns"] * 2048 // 1000000
     voltage = calibration.voltages[index % len(calibration.voltages)]
+    offset = current["offset_mw"] * (100 if current["gain_na"] < 0 else -100) // 32
     out = ((voltage["gain_nv"] + 500000) // 1000000, (abs(current["gain_na"]) + 500000) // 1000000,
-           abs(cycles) | (0x8000 if cycles < 0 else 0))
-    if out[0] > 0xFFFF or out[1] > 0xFFFF or abs(cycles) > 255:
+           abs(cycles) | (0x8000 if cycles < 0 else 0), offset & 0xFFFF)
+    if out[0] > 0xFFFF or out[1] > 0xFFFF or abs(cycles) > 255 or abs(offset) > 0x7FFF:
         raise Reject("calibration-range")
     return out
 
@@ -101,8 +102,8 @@ class Atm90e32:
         self._buf = bytearray(4)
         setup = list(_SETUP) + [(0x33, settings["mmode0"]), (0x34, settings["mmode1"])]
         for k in range(len(clamps)):
-            ugain, igain, phi = gains(calibration, k)
-            setup += [(0x61 + 4 * k, ugain), (0x62 + 4 * k, igain), (0x47 + 2 * k, 0), (0x48 + 2 * k, phi)]
+            ugain, igain, phi, offset = gains(calibration, k)
+            setup += [(0x61 + 4 * k, ugain), (0x62 + 4 * k, igain), (0x47 + 2 * k, 0), (0x48 + 2 * k, phi), (0x41 + 2 * k, offset)]
             if not k:  # thresholds of a peak, in the unit that the gain leaves
                 setup += [(r, min(0xFFFF, mv * 141421 * 16384 // (1000000 * ugain))) for r, mv in ((0x08, _SAG_MV), (0x09, _LOSS_MV))]
         self._setup = setup
