@@ -12,6 +12,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from prosumer_tools import cli
+from prosumer_tools.feederkeys import FeederKeys, read_record
 from prosumer_tools.profiles import load_street, read_profiles
 from prosumer_tools.profiles.street import check_profiles
 from prosumer_tools.verify import records
@@ -201,8 +202,13 @@ def test_the_operators_programs_sign_a_genesis_and_an_envelope(tmp_path):
     assert records.genesis((tmp_path / "genesis.bin").read_bytes()).operator == genesis.operator, "the operator's key is made once"
 
     printing = "import paho.mqtt.publish as p; p.single = lambda topic, record, **rest: print(topic, record.hex(), rest['retain'])\n"
+    rotate = re.search(r"^    prosumer (keys rotate .*)$", (ROOT / "host_tools/OPERATOR.md").read_text(), re.M)[1]
+    run("import sys; from prosumer_tools.cli import main; sys.exit(main(sys.argv[1:]))", *rotate.split())
+    sealing = FeederKeys.load(tmp_path / "feeder-keys.json")
+    assert read_record((tmp_path / "keys.bin").read_bytes())[0] == sealing.epoch == 1
     topic, record, retained = run(printing + scripts["envelope.py"], "120", "215", "12.0", "9.0", "broker", "secret").split()
-    envelope = records.Envelope.read(records.Reader(bytes.fromhex(record), "envelope"), "envelope")
+    record = sealing.open("envelope", 255, bytes.fromhex(record))
+    envelope = records.Envelope.read(records.Reader(record, "envelope"), "envelope")
     assert topic == f"p/{genesis.feeder_id.hex()}/envelope/255" and retained == "True"
     assert (envelope.first_slot, envelope.last_slot) == (120, 215)
     assert (envelope.import_limit_mwh, envelope.export_limit_mwh) == (3_000_000, 2_250_000)
@@ -212,7 +218,7 @@ def test_the_operators_programs_sign_a_genesis_and_an_envelope(tmp_path):
 def test_the_brokers_acl_covers_what_a_meter_publishes():
     (acl,) = [block for block in blocks("host_tools/OPERATOR.md", "conf") if "topic write" in block]
     source = (ROOT / "firmware/prosumer/link/topics.py").read_text()
-    kinds = set(re.search(r"^READING.*? = (.*)", source, re.M)[1].replace('"', "").split(", ")) | \
-        set(re.search(r"^PROPOSAL.*? = (.*)", source, re.M)[1].replace('"', "").split(", "))
+    kinds = set(re.findall(r'"(\w+)"', " ".join(re.findall(r"^(?:READING|PROPOSAL|TRANSFER)\b.*", source, re.M))))
+    assert len(kinds) == 13
     mimosa = acl.split("user mimosa")[1].split("user operator")[0]
-    assert set(re.findall(r"topic write p/FEEDER/(\w+)/", mimosa)) == kinds - {"envelope", "weather"}
+    assert set(re.findall(r"topic write p/FEEDER/(\w+)/", mimosa)) == kinds - {"envelope", "weather", "genesis", "keys"}

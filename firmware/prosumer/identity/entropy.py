@@ -7,7 +7,6 @@ must carry 6 bits at least; a healthy source fails either test once in 2**30 run
 from hashlib import sha256
 from micropython import const
 
-from prosumer import durable
 from prosumer.errors import Halt
 
 from .seal import wipe
@@ -60,6 +59,14 @@ def prove(source, path):
     away by this: at the latest at the restart that ends a provisioning.
     """
     drawn = draw(source, 16)
-    if durable.load(path) == drawn:
-        raise Halt("entropy-repeats")
-    durable.save(path, drawn)
+    try:
+        with open(path, "rb") as f:
+            if f.read() == drawn:
+                raise Halt("entropy-repeats")
+    except OSError:
+        pass  # the first boot
+    try:
+        with open(path, "wb") as f:
+            f.write(drawn)
+    except OSError:
+        pass  # a full flash: what stands there is compared with once more

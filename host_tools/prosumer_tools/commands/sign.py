@@ -125,14 +125,16 @@ def hexadecimal(text, size, what):
 
 
 def read_seed(path):
-    """The 32 bytes of a file as `prosumer keys new` writes it. What is in it is never part of a message."""
+    """The 32 bytes of a file, in hex as `prosumer keys new` writes it, or as they are. What is in it is never part of a message."""
     try:
-        text = Path(path).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot read the key {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
-    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot read the key {path}: {error.strerror}") from None
+    if len(data) == 32:
+        return data
+    if not re.fullmatch(rb"[0-9a-fA-F]{64}\s*", data):
         raise BadInput(f"{path} is no key: 64 hexadecimal digits are expected")
-    return bytes.fromhex(text)
+    return bytes.fromhex(data.decode())
 
 
 def items(data):
