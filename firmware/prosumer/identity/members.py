@@ -1,7 +1,31 @@
-"""Whether what members sign is theirs."""
-from prosumer.codec import SIGNATURE_BYTES
+"""Who votes under the rules in force, and whether what members sign is theirs.
+
+A *regime* (44 bytes in every state: epoch:4 ‖ excluded:8 ‖ hash of the genesis in force:32) says who votes. It changes only with
+a final block: by an amended genesis, by proof that a member lied, and in streets of more than 40 voters when their
+committee's turn is over. A committee is the 40 lowest of SHA-256(genesis hash ‖ epoch ‖ member): known to all beforehand, and
+chosen by nobody, since the operator signs the genesis after the keys are in it. Votes are signed under the regime, so
+those of two regimes never mix.
+"""
+import struct
+
+from micropython import const
+
+from prosumer.codec import SIGNATURE_BYTES, sha256
 from prosumer.errors import Reject
 from prosumer.identity.ed25519 import PreparedKey
+from prosumer.ledger.tally import leader, quorum
+from prosumer.records import ROLE_LEFT, vote_message
+
+_COMMITTEE = const(40)
+
+
+def electorate(genesis, regime):
+    """The members that vote, rising."""
+    epoch, excluded = struct.unpack_from(">IQ", regime)
+    able = [m for m in range(genesis.n) if not (genesis.members[m][1] & ROLE_LEFT or excluded >> m & 1)]
+    if len(able) > _COMMITTEE:
+        able.sort(key=lambda m: sha256(genesis.hash, struct.pack(">IB", epoch, m)))
+    return sorted(able[:_COMMITTEE])
 
 
 class Members:
@@ -9,13 +33,26 @@ class Members:
 
     def __init__(self, genesis, folder=None):
         """Without a folder the tables stay in memory, 3 KiB a member."""
-        self.genesis = genesis
+        self.genesis, self.folder = genesis, folder
         self.operator = PreparedKey(genesis.operator, folder and folder + "operator")
         self.keys = [PreparedKey(m[0], folder and "%skey%d" % (folder, i)) for i, m in enumerate(genesis.members)]
 
+    def enter(self, regime):
+        """`regime` begins; everyone knows who votes in it."""
+        self.regime = regime
+        self.voters = electorate(self.genesis, regime)
+        self.domain = sha256(self.genesis.feeder_id, regime)[:8]
+
+    def leader(self, iteration):
+        """The member whose turn it is to propose."""
+        return self.voters[leader(iteration, len(self.voters))]
+
+    def quorum(self):
+        return quorum(len(self.voters))
+
     def check(self, member, message, signature):
         """Raises Reject('not-a-member'|'bad-signature')."""
-        if not 0 <= member < self.genesis.n:
+        if not 0 <= member < len(self.keys):
             raise Reject("not-a-member")
         if len(signature) != SIGNATURE_BYTES or not self.keys[member].verify(message, signature):
             raise Reject("bad-signature")
@@ -23,17 +60,22 @@ class Members:
     def check_record(self, record):
         self.check(record.member, record.message(self.genesis.feeder_id), record.signature)
 
+    def check_vote(self, vote):
+        """Raises Reject('not-a-voter'|'bad-signature')."""
+        if vote.member not in self.voters:
+            raise Reject("not-a-voter")
+        self.check(vote.member, vote.message(self.domain), vote.signature)
+
     def check_operator(self, record):
         if not self.operator.verify(record.message(self.genesis.feeder_id), record.signature):
             raise Reject("bad-operator-signature")
 
-    def quorum(self):
-        n = self.genesis.n
-        return n - (n - 1) // 3
-
-    def check_certificate(self, certificate, kind, message):
-        """`message`: the bytes each member of the certificate signed."""
-        if certificate.kind != kind or len(certificate.signatures) < self.quorum():
+    def check_certificate(self, c, kind):
+        """Raises Reject('no-quorum'|'not-a-voter'|'bad-signature')."""
+        if c.kind != kind or len(c.signatures) < self.quorum():
             raise Reject("no-quorum")
-        for m in certificate.signatures:
-            self.check(m, message, certificate.signatures[m])
+        message = vote_message(self.domain, kind, c.iteration, c.header_hash)
+        for m in c.signatures:
+            if m not in self.voters:
+                raise Reject("not-a-voter")
+            self.check(m, message, c.signatures[m])

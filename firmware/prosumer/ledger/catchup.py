@@ -1,27 +1,36 @@
 """Back after an absence: ask a neighbour, check its answer by certificates alone, jump. Nothing is replayed or trusted.
 
-    Ask    0b member to iteration:4 slot:4 sig:64
-    Chain  0c to finals (count: 0 or 1) [final] headers certificates [proposal]
-    final  header:146 certificate mmr (length:2, bytes; before the header) state (length:2, bytes)
+    Ask    0e member to iteration:4 slot:4 sig:64
+    Chain  0f to finals (count: 0 or 1) [final evidence] headers certificates [proposal]
+    final  regime:44 header:146 certificate mmr (length:2, bytes; before the header) state (length:4, bytes)
 
 Whoever lacks the final block gets it, with the headers (count, then 146 bytes each, oldest first) before it, and asks
 again; whoever has it gets certificates since, and one block after the other, with the headers that link it to the
 notarized tip. So an answer is hardly longer than a block. The state must hash to the header's state root and the
 accumulator to its accumulator: an answer can be short or missing but not false.
+
+The certificate is that of `regime` (members.py). Whoever was away may not know it; then it must follow from what is signed: the
+genesis by the operator, and each exclusion by the excluded member itself, in the evidence. Keys of those who left long ago
+may be in strange hands: after half a year away only a genesis of the operator that is newer than one's own counts.
 """
+from micropython import const
+
 from prosumer.codec import Cursor, Parts, Record, list_pieces
 from prosumer.errors import Reject
+from prosumer.ledger.evidence import check
+from prosumer.identity.members import Members
 from prosumer.ledger.mmr import MMR
 from prosumer.ledger.state import State
 from prosumer.link import topics
-from prosumer.records import DUMMY, FINALIZE, VOTE, Certificate, Header, Proposal, vote_message
+from prosumer.records import DUMMY, FINALIZE, MAX_MEMBERS, VOTE, Certificate, Evidence, Header, Proposal
 from prosumer import durable
 
 _MAX_HEADERS = 8
+_TRUST_S = const(15552000)  # half a year
 
 
 class Ask(Record):
-    TYPE, TAG, SIGNED = 11, b"prosumer/ask/v1", True
+    TYPE, TAG, SIGNED = 14, b"prosumer/ask/v1", True
     FIELDS = ("member", ">B", "to", ">B", "iteration", ">I", "slot", ">I")
 
 
@@ -67,21 +76,42 @@ class Catchup:
 
     def final_pieces(self):
         final = self.node.final
-        return [final.header.raw] + self.node.certificate.pieces() + [
-            len(final.before).to_bytes(2, "big"), final.before, len(final.state).to_bytes(2, "big"), final.state]
+        return [self.node.certified, final.header.raw] + self.node.certificate.pieces() + [
+            len(final.before).to_bytes(2, "big"), final.before, len(final.state).to_bytes(4, "big"), final.state]
 
     def read_final(self, cursor):
-        """(header, certificate, accumulator before it, state), checked against each other, not yet the signatures."""
+        """(regime, header, certificate, accumulator before it, state), checked against each other, not yet the signatures."""
+        regime = cursor.take(44)
         header = Header.parse(cursor.take(Header.size()))
         certificate = Certificate.read(cursor)
         before = cursor.take(cursor.uint(2))
-        packed = cursor.take(cursor.uint(2))
+        packed = cursor.take(cursor.uint(4))
         state = State.parse(packed)
-        digest = header.hash(self.node.genesis.feeder_id)
-        if ((certificate.iteration, certificate.header_hash) != (header.iteration, digest)
-                or MMR.parse(before).root() != header.accumulator or state.root() != header.state_root or len(state.accounts) != self.node.genesis.n):
+        if (certificate.iteration < header.iteration or certificate.header_hash != header.hash(self.node.genesis.feeder_id)
+                or MMR.parse(before).root() != header.accumulator or state.root() != header.state_root):
             raise Reject("proof-mismatch")
-        return header, certificate, before, packed
+        return regime, header, certificate, before, packed
+
+    def _members(self, regime, slot, proofs):
+        """Who votes in a regime that may not be ours, if `proofs` and the operator justify it; Reject("strange-regime"|"trust-period")."""
+        node = self.node
+        mine = node.members
+        if regime == mine.regime:
+            return mine
+        excluded = node.state.excluded
+        for e in proofs:
+            check(e, mine)
+            excluded |= 1 << e.member
+        genesis = node.genesis
+        if regime[12:] != genesis.hash:
+            genesis = node.pool.amendment
+        if not genesis or regime[12:] != genesis.hash or int.from_bytes(regime[4:12], "big") & ~excluded:
+            raise Reject("strange-regime")
+        if genesis is node.genesis and node.final.header and (slot - node.final.slot) * genesis.slot_s > _TRUST_S:
+            raise Reject("trust-period")
+        members = Members(genesis, mine.folder)
+        members.enter(regime)
+        return members
 
     def _answer(self, ask):
         node = self.node
@@ -99,33 +129,42 @@ class Catchup:
             headers = [b.header for b in missing[1:1 + _MAX_HEADERS]]
             certificates = [c for c in node.notarizations if c.header_hash != DUMMY or c.iteration >= ask.iteration]
             certificates = certificates[:2 if missing else 5]
-        final = [b"\1"] + self.final_pieces() if ask.slot <= node.final.slot else [b"\0"]
-        node.publish(topics.CHAIN, Parts([b"\x0c", bytes([ask.member])] + final + list_pieces(headers) + list_pieces(certificates) + block))
+        final = [b"\0"]
+        if ask.slot <= node.final.slot:
+            final = [b"\1"] + self.final_pieces() + list_pieces(node.proofs())
+        node.publish(topics.CHAIN, Parts([b"\x0f", bytes([ask.member])] + final + list_pieces(headers) + list_pieces(certificates) + block))
 
     def _learn(self, payload):
         node = self.node
         feeder = node.genesis.feeder_id
         cursor = Cursor(payload)
         cursor.take(2)
-        final = self.read_final(cursor) if cursor.uint(1) else None
+        final, proofs = None, ()
+        if cursor.uint(1):
+            final = self.read_final(cursor)
+            proofs = cursor.records(Evidence, MAX_MEMBERS)
         headers = cursor.records(Header, _MAX_HEADERS)
         certificates = cursor.records(Certificate, 255)
         block = cursor.take(len(payload) - cursor.at)
         proposal = Proposal.parse(block) if block else None
         vouched, linked = [node.simplex.tip[1]], []
-        if final and final[0].iteration > node.final.iteration:
-            c = final[1]
-            node.members.check_certificate(c, FINALIZE, vote_message(feeder, FINALIZE, c.iteration, c.header_hash))
-            vouched = [final[0].previous]
+        if final and final[1].iteration > node.final.iteration:
+            members = self._members(final[0], final[1].slot, proofs)
+            members.check_certificate(final[2], FINALIZE)
+            if members is not node.members:
+                node.proven(proofs)
+                if members.genesis is not node.genesis:
+                    node.keep_genesis(members.genesis)
+            vouched = [final[1].previous]
         certificates = [c for c in certificates if c.iteration > node.final.iteration]
         for c in certificates:  # also dummies below: a proposal may rest on the block before them
-            node.members.check_certificate(c, VOTE, vote_message(feeder, VOTE, c.iteration, c.header_hash))
+            node.members.check_certificate(c, VOTE)
             vouched.append(c.header_hash)
         for h in reversed(headers):
             if h.hash(feeder) in vouched:
                 vouched.append(h.previous)
                 linked.insert(0, h)
-        if final and final[0].iteration > node.final.iteration:
+        if final and final[1].iteration > node.final.iteration:
             if len(linked) != len(headers):
                 raise Reject("broken-chain")
             node.jump(headers, *final)
@@ -138,8 +177,9 @@ class Catchup:
                 if digest not in node.chain:
                     node.extend(proposal, [block])
                 self.slot, self.wanted = header.slot + 1, True
-        before = node.simplex.iteration
+        core, before = node.simplex, node.simplex.iteration
         for c in certificates:
-            node.adopt(c)
-        if node.simplex.iteration > before:
+            if node.simplex is core:
+                node.adopt(c)
+        if node.simplex is core and node.simplex.iteration > before:
             self.wanted = True  # there may be more: an answer has few certificates

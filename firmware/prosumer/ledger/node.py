@@ -3,8 +3,13 @@
 Nothing leaves through `publish` before it is durable. Files in `folder`:
 
     final      the newest final header with certificate, accumulator and state
-    vote       simplex snapshot and the certificates since (what this meter must never forget)
+    vote       domain, simplex snapshot and the certificates since (what this meter must never forget)
     bITERATION a proposal above the final block that this meter executed, one for an iteration: what it may have voted for
+    evidence   what excluded members signed: a neighbour that was away wants to see it
+    genesisN   amended ones; the final state says which is in force
+
+A block that changes who votes (members.py) is a *stop block*: nothing extends it, it is only proposed and voted on again until it
+is final. Then the agreement starts anew behind it, among those who vote now: so no two electorates ever decide side by side.
 """
 import os
 
@@ -12,15 +17,16 @@ from micropython import const
 from prosumer import durable
 from prosumer.codec import Cursor, Parts, list_pieces
 from prosumer.errors import Halt, Reject
+from prosumer.identity.genesis import Genesis
 from prosumer.ledger import block
 from prosumer.ledger.catchup import Catchup
+from prosumer.ledger.inbox import Inbox
 from prosumer.ledger.mmr import MMR
 from prosumer.ledger.pool import Pool
-from prosumer.ledger.simplex import Simplex, leader
+from prosumer.ledger.simplex import Simplex
 from prosumer.ledger.state import State
 from prosumer.link import topics
-from prosumer.records import (
-    DUMMY, FINALIZE, PROPOSE, VOTE, Certificate, Commit, Envelope, Evidence, Order, Proposal, Reading, Transfer, Vote, vote_message)
+from prosumer.records import DUMMY, FINALIZE, MAX_MEMBERS, PROPOSE, VOTE, Certificate, Evidence, Proposal, make_vote
 
 _MOST_CERTIFICATES = const(16)  # of dummies in a row, when no block is agreed on for long: a laggard waits for the next block
 
@@ -42,6 +48,21 @@ class Link:
         return mmr
 
 
+def in_force(genesis, folder):
+    """The genesis that the final state in `folder` names; `genesis` is the one this meter was enrolled with."""
+    saved = durable.load(folder + "final")
+    if saved:
+        cursor = Cursor(saved)
+        cursor.take(190)  # regime and header
+        Certificate.read(cursor)
+        cursor.take(cursor.uint(2))
+        digest = State.parse(cursor.take(cursor.uint(4))).genesis
+        for name in os.listdir(folder[:-1]):
+            if genesis.hash != digest and name[:7] == "genesis" and name[-1] != "~":
+                genesis = Genesis(durable.load(folder + name))
+    return genesis
+
+
 class Node:
     def __init__(self, genesis, members, me, signer, folder, ring, entropy, publish, count):
         """`publish(kind, payload)`, `count(event)`; `ring`: HeaderRing of recent headers."""
@@ -54,34 +75,52 @@ class Node:
         self.early = None  # a proposal that came before this meter's gate
         self.certificate = None
         self.on_final = None  # called with the header
-        self.catchup = Catchup(self)
+        self.catchup, self.inbox = Catchup(self), Inbox(self)
         self._load()
 
     # -- durable state
 
     def _load(self):
         self.final_hash = self.genesis.hash
-        self.chain = {self.final_hash: Link(None, self.final_hash, State(self.genesis).pack(), MMR().serialize())}
+        first = State(self.genesis)
+        self.certified = first.regime()  # under which the final block was certified
+        self.chain = {self.final_hash: Link(None, self.final_hash, first.pack(), MMR().serialize())}
         saved = durable.load(self.folder + "final")
         if saved:
-            header, self.certificate, before, state = self.catchup.read_final(Cursor(saved))
+            self.certified, header, self.certificate, before, state = self.catchup.read_final(Cursor(saved))
             self._root(Link(header, header.hash(self.genesis.feeder_id), state, before))
+        self.enter()
         vote = durable.load(self.folder + "vote")
-        final = self.final
-        if not vote:
-            self.simplex = Simplex(self.genesis.n, self.me, final.iteration, self.final_hash)
-            return
+        if not vote or vote[:8] != self.members.domain:
+            return  # it never voted, or among others
         cursor = Cursor(vote)
-        self.simplex = Simplex.restore(self.genesis.n, self.me, cursor.take(cursor.uint(2)))
+        cursor.at = 8
+        self.simplex = Simplex.restore(self.simplex.n, self.simplex.me, cursor.take(cursor.uint(2)))
         self.notarizations = cursor.records(Certificate, 255)
-        if final.iteration > self.simplex.final[0]:
-            self.simplex.adopt_final(final.iteration, self.final_hash)
+        if self.final.iteration > self.simplex.final[0]:
+            self.simplex.adopt_final(self.final.iteration, self.final_hash)
         for name in sorted(os.listdir(self.folder[:-1])):
             if name[0] == "b" and len(name) == 9:
                 try:
                     self.extend(Proposal.parse(durable.load(self.folder + name)))
                 except Reject:  # overtaken by a later final block
                     self.count("old-block")
+
+    def enter(self):
+        """Begin the agreement behind the final block, among those whom its state lets vote."""
+        self.members.enter(self.state.regime())
+        self.chain = {self.final_hash: self.final}
+        voters = self.members.voters
+        mine = self.me in voters and (self.final.header or not self.genesis.number)  # who joins later first wants to know the chain
+        self.simplex = Simplex(len(voters), voters.index(self.me) if mine else None, self.final.iteration, self.final_hash)
+        self.signatures = {}
+        self.notarizations = []
+        self.timer = self.early = None
+
+    @property
+    def amended(self):
+        """The final block put a genesis in force that this meter does not run by: it must start again."""
+        return self.members.regime[12:] != self.genesis.hash
 
     def _root(self, link):
         """`link` is final: the chain starts here now."""
@@ -126,10 +165,13 @@ class Node:
             self.timer = (h, slot, now_ms + patience)
             try:
                 if tip and self.simplex.propose_parent():
-                    self._propose(slot, tip)
+                    if self.stops(tip):
+                        self._again(self.simplex.tip)
+                    else:
+                        self._propose(slot, tip)
                 elif self.early:
                     early, self.early = self.early, None
-                    self._accept(early, now_ms)
+                    self.inbox.accept(early, now_ms)
             except Reject as e:
                 self.count(e.code)
         elif now_ms >= self.timer[2]:
@@ -147,11 +189,19 @@ class Node:
         header = block.header(self.genesis, parent_hash, tip.accumulator().root(), slot, self.simplex.iteration, self.me,
                               body, state, cleared)
         digest = header.hash(self.genesis.feeder_id)
-        signature = self.signer.sign(vote_message(self.genesis.feeder_id, PROPOSE, header.iteration, digest))
+        signature = self._sign(PROPOSE, header.iteration, digest).signature
         pieces = Proposal(header, signature, body).pieces()
         self._link(header, digest, state, tip, pieces)
         self.act(self.simplex.on_proposal(header.iteration, digest, h, parent_hash))
         self.publish(topics.PROPOSAL, Parts(pieces))
+
+    def stops(self, link):
+        return State.parse(link.state).regime() != self.members.regime
+
+    def _again(self, tip):
+        """Propose the stop block at the tip once more; its proposal is this one signature."""
+        self.act(self.simplex.on_proposal(self.simplex.iteration, tip[1], *tip))
+        self.publish(topics.VOTE, self._sign(PROPOSE, self.simplex.iteration, tip[1]).pack())
 
     def block_path(self, iteration):
         return "%sb%08x" % (self.folder, iteration)
@@ -184,93 +234,6 @@ class Node:
             if name[0] == "b" and self.folder + name not in paths:
                 os.remove(self.folder + name)
 
-    # -- what arrives
-
-    def receive(self, kind, member, payload, now_ms):
-        """Raises Reject with the reason; nothing has changed then."""
-        if kind == topics.VOTE:
-            return self._on_vote(Vote.parse(payload), member)
-        if kind == topics.PROPOSAL:
-            return self._accept(payload, now_ms, member)
-        if kind in (topics.ASK, topics.CHAIN):
-            return self.catchup.receive(kind, member, payload, now_ms)
-        if kind == topics.ENVELOPE:
-            return self.pool.add_envelope(Envelope.parse(payload), now_ms)
-        record = (Reading if kind == topics.READING else Commit if kind == topics.COMMIT else Order).parse(payload)
-        if record.member != member or member >= self.genesis.n:
-            raise Reject("wrong-sender")
-        self.add(record, now_ms)
-
-    def add(self, record, now_ms):
-        """A neighbour's or this meter's own commit, order or reading."""
-        if isinstance(record, Commit):
-            self.pool.add_commit(record, now_ms)
-        elif isinstance(record, Reading):
-            self.pool.add_reading(record, self.state.accounts[record.member], now_ms)
-        elif isinstance(record, Transfer):
-            self.pool.add_transfer(record, self.state, now_ms)
-        else:
-            commit, state = self.pool.commits.get(record.slot, {}).get(record.member), self.state
-            digest = state.commits.get(record.slot, {}).get(record.member)
-            self.pool.add_order(record, digest or (commit and commit.digest), state, now_ms)
-
-    def _on_vote(self, vote, sender):
-        if vote.member != sender or sender >= self.genesis.n:
-            raise Reject("wrong-sender")
-        h = vote.iteration
-        if not self.simplex.keeps(h):
-            if h > self.simplex.iteration:
-                self.catchup.wanted = True
-            raise Reject("iteration-far" if h > self.simplex.iteration else "iteration-old")
-        if vote.kind not in (VOTE, FINALIZE):
-            raise Reject("wrong-kind")
-        key = (vote.kind, h, vote.header_hash)
-        if sender in self.signatures.get(key, ()) or (h < self.simplex.iteration if vote.kind == VOTE else h <= self.simplex.final[0]):
-            return  # heard before, or no longer needed
-        self.members.check_record(vote)
-        if len([k for k in self.signatures if k[0] == vote.kind and k[1] == h and sender in self.signatures[k]]) > 2:
-            raise Reject("equivocation")  # a block and the dummy are honest, a third is the proof; more is only flooding
-        self.signatures.setdefault(key, {})[sender] = vote.signature
-        heard = self.simplex.on_vote if vote.kind == VOTE else self.simplex.on_finalize
-        self.act(heard(h, sender, vote.header_hash))
-
-    def _accept(self, raw, now_ms, sender=None):
-        """Check a proposal completely; vote for it if the core wants to."""
-        proposal = Proposal.parse(raw)
-        header, genesis = proposal.header, self.genesis
-        h = header.iteration
-        if header.proposer != leader(h, genesis.n) or (sender is not None and sender != header.proposer):
-            raise Reject("not-the-proposer")
-        slot = genesis.slot_at(now_ms)
-        if header.slot != slot:
-            raise Reject("wrong-slot")
-        if not self.simplex.keeps(h):
-            self.catchup.wanted = h > self.simplex.iteration
-            raise Reject("wrong-iteration")
-        digest = header.hash(genesis.feeder_id)
-        known = [d for d, b in self.chain.items() if b.iteration == h]
-        if known and digest not in known and digest != self.simplex.tip[1]:
-            raise Reject("second-proposal")  # of a leader that lies: the first is enough to execute and to keep
-        self.members.check(header.proposer, vote_message(genesis.feeder_id, PROPOSE, h, digest), proposal.signature)
-        if now_ms < genesis.gate_ms(slot):
-            if h == self.simplex.iteration:
-                self.early = bytes(raw)
-            return
-        parent = self.chain.get(header.previous)
-        if not parent:
-            self.catchup.wanted = True
-            raise Reject("unknown-parent")
-        if digest in known:  # said again: this meter may have restarted before it voted
-            return self.act(self.simplex.on_proposal(h, digest, parent.iteration, header.previous))
-        left_out = block.omitted(genesis, State.parse(parent.state), slot, self.pool, proposal.body)
-        if left_out and self.simplex.iteration == h:
-            kind, record = left_out
-            self.publish(kind, record.pack(), topics.OPERATOR if kind in (topics.ENVELOPE, topics.GENESIS) else
-                         None if kind == topics.EVIDENCE else record.member)
-            raise Reject("record-left-out")
-        self.extend(proposal, [raw])
-        self.act(self.simplex.on_proposal(h, digest, parent.iteration, header.previous))
-
     def extend(self, proposal, pieces=None):
         """Re-run a block on its parent and remember the result; Reject unless every byte of the header agrees.
 
@@ -282,42 +245,21 @@ class Node:
         if header.slot <= parent.slot or header.iteration <= parent.iteration:
             raise Reject("wrong-slot")
         state = State.parse(parent.state)
-        cleared = block.execute(genesis, state, header.slot, proposal.body, self._verified)
+        cleared = block.execute(genesis, state, header.slot, proposal.body, self.inbox.verified)
         mine = block.header(genesis, header.previous, parent.accumulator().root(), header.slot, header.iteration,
                             header.proposer, proposal.body, state, cleared)
         if mine.pack() != header.pack():
             raise Reject("different-result")
         self._link(header, header.hash(genesis.feeder_id), state, parent, pieces)
 
-    def _verified(self, record):
-        """Signature of a record in a block; those this meter already checked when they arrived are not checked twice."""
-        raw = record.pack()
-        if isinstance(record, Evidence):
-            from prosumer.ledger.evidence import check
-            return check(record, self.members)
-        if isinstance(record, Envelope):
-            if not [e for e in self.pool.envelopes if e.pack() == raw]:
-                self.members.check_operator(record)
-            return
-        if isinstance(record, Commit):
-            mine = self.pool.commits.get(record.slot, {}).get(record.member)
-            known = [mine] if mine else []
-        elif isinstance(record, Transfer):
-            known = self.pool.transfers.get(record.member, [])
-        else:
-            known = self.pool.readings[record.member]
-        if not [r for r in known if r.pack() == raw]:
-            if record.member == topics.OPERATOR:
-                self.members.check_operator(record)
-            else:
-                self.members.check_record(record)
-
     # -- what the core decided
 
     def act(self, actions):
         """Make it durable, then say it."""
-        out = []
+        out, core = [], self.simplex
         for action in actions:
+            if self.simplex is not core:
+                break  # a new electorate begins: what is left was meant for the old one
             what, h, digest = action[0], action[1], action[2]
             if what in ("vote", "finalize"):
                 out.append(self._sign(VOTE if what == "vote" else FINALIZE, h, digest))
@@ -325,20 +267,18 @@ class Node:
                 self._entered(h, digest)
             elif what == "final":
                 self._finalized(h, digest)
-            elif what == "equivocation":
-                self.count("equivocation")
             elif what == "fork":
                 raise Halt("fork: more than a third of the meters lie")
         if actions:
             snapshot = self.simplex.snapshot()
-            durable.save(self.folder + "vote", len(snapshot).to_bytes(2, "big"), snapshot, *list_pieces(self.notarizations))
+            durable.save(self.folder + "vote", self.members.domain, len(snapshot).to_bytes(2, "big"), snapshot, *list_pieces(self.notarizations))
         for vote in out:
             self.publish(topics.VOTE, vote.pack())
 
     def _sign(self, kind, h, digest):
-        vote = Vote(kind=kind, iteration=h, member=self.me, header_hash=digest)
+        vote = make_vote(kind, h, digest, self.me)
         known = self.signatures.setdefault((kind, h, digest), {})
-        vote.signature = known[self.me] = known.get(self.me) or self.signer.sign(vote.message(self.genesis.feeder_id))
+        vote.signature = known[self.me] = known.get(self.me) or self.signer.sign(vote.message(self.members.domain))
         return vote
 
     def _entered(self, h, by):
@@ -348,8 +288,8 @@ class Node:
             if by != DUMMY:
                 self.notarizations = []
             self.notarizations = (self.notarizations + [self._certificate(VOTE, h - 1, by, votes)])[-_MOST_CERTIFICATES:]
-        for key in [k for k in self.signatures if k[1] < (h if k[0] == VOTE else self.simplex.final[0])]:
-            del self.signatures[key]  # votes of an ended iteration live on in its certificate
+        for key in [k for k in self.signatures if k[1] < (self.simplex.final[0] if k[0] == FINALIZE else h - 1)]:
+            del self.signatures[key]  # votes of an ended iteration live on in its certificate, and one longer to be contradicted
         self._sweep()
 
     def _finalized(self, h, digest):
@@ -369,12 +309,32 @@ class Node:
     def finish(self, digest, certificate):
         """`digest` and its ancestors are final: keep state and headers, then tell the agent."""
         headers, link = [b.header for b in self.above(digest)], self.chain[digest]
+        if self.stops(link):
+            body = Proposal.parse(durable.load(self.block_path(link.iteration))).body
+            self.proven(body.evidence)
+            for genesis in body.amendments:
+                self.keep_genesis(genesis)
         self._root(link)
-        self.certificate = certificate
+        self.certificate, self.certified = certificate, self.members.regime
         self.notarizations = [c for c in self.notarizations if c.iteration > link.iteration]
         self._keep(headers, link)
 
-    def _keep(self, headers, link):
+    def keep_genesis(self, genesis):
+        """Before the final state says that it is in force."""
+        durable.save("%sgenesis%d" % (self.folder, genesis.number), genesis.raw)
+
+    def proofs(self):
+        """What is known against excluded members."""
+        return Cursor(durable.load(self.folder + "evidence") or b"\0").records(Evidence, MAX_MEMBERS)
+
+    def proven(self, found):
+        """Keep what excludes a member, so that it convinces whoever comes back later."""
+        known = self.proofs()
+        new = [e for e in found if e.member not in [k.member for k in known]]
+        if new:
+            durable.save(self.folder + "evidence", *list_pieces(known + new))
+
+    def _keep(self, headers, link, fresh=False):
         index = MMR.parse(link.before).count + 1 - len(headers)
         if index > self.ring.next:
             self.ring.restart(index)  # caught up over a gap: the ring holds one unbroken run
@@ -382,19 +342,22 @@ class Node:
             if index + i >= self.ring.first:
                 self.ring.append(index + i, header.pack())
         durable.save(self.folder + "final", *self.catchup.final_pieces())  # after the ring, which could not fill a gap
+        if fresh or self.state.regime() != self.members.regime:
+            self.enter()
         self.pool.settled(self.state, link.slot)
         if self.on_final:
             self.on_final(link.header)
 
-    def jump(self, headers, header, certificate, before, state):
+    def jump(self, headers, certified, header, certificate, before, state):
         """A certified final header from a neighbour, with its state and some headers before it (linked, checked)."""
         self.count("caught-up")
         link = Link(header, certificate.header_hash, state, before)
+        core, fresh = self.simplex, not self.final.header
         self._root(link)
-        self.certificate = certificate
+        self.certificate, self.certified = certificate, certified
         self.notarizations = []
-        self._keep(headers + [header], link)
-        self.act(self.simplex.adopt_final(link.iteration, link.digest))
+        self._keep(headers + [header], link, fresh)
+        self.act(self.simplex.adopt_final(link.iteration, link.digest) if core is self.simplex else [])
 
     def adopt(self, certificate):
         """A checked notarization from a neighbour."""
@@ -408,5 +371,9 @@ class Node:
         """Say again what others may have missed; harmless when they have not."""
         for what, h, digest in self.simplex.resend():
             self.publish(topics.VOTE, self._sign(VOTE if what == "vote" else FINALIZE, h, digest).pack())
-        if leader(self.simplex.iteration, self.genesis.n) == self.me and self.simplex.voted in self.chain:
-            self.publish(topics.PROPOSAL, durable.File(self.block_path(self.simplex.iteration)))
+        h, voted = self.simplex.iteration, self.simplex.voted
+        if self.members.leader(h) == self.me and voted in self.chain:
+            if self.chain[voted].iteration < h:
+                self.publish(topics.VOTE, self._sign(PROPOSE, h, voted).pack())
+            else:
+                self.publish(topics.PROPOSAL, durable.File(self.block_path(h)))

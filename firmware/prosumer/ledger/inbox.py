@@ -1,0 +1,155 @@
+"""What arrives at a meter's node: parsed, checked by whom it is signed and against what is agreed, then kept, voted on or refused.
+
+Two signed messages of one member that contradict each other are kept and shown to all (evidence.py): a block excludes it.
+"""
+from prosumer import durable
+from prosumer.errors import Reject
+from prosumer.ledger import block, evidence
+from prosumer.ledger.state import State
+from prosumer.link import topics
+from prosumer.records import FINALIZE, PROPOSE, VOTE, Commit, Envelope, Evidence, Order, Proposal, Reading, Transfer, Vote, make_vote
+
+_CLASSES = {topics.READING: Reading, topics.COMMIT: Commit, topics.ORDER: Order, topics.TRANSFER: Transfer}
+
+
+class Inbox:
+    def __init__(self, node):
+        self.node = node
+
+    def receive(self, kind, member, payload, now_ms):
+        """Raises Reject with the reason; nothing has changed then."""
+        node = self.node
+        if kind == topics.VOTE:
+            return self._on_vote(Vote.parse(payload), member)
+        if kind == topics.PROPOSAL:
+            return self.accept(payload, now_ms, member)
+        if kind in (topics.ASK, topics.CHAIN):
+            return node.catchup.receive(kind, member, payload, now_ms)
+        if kind == topics.ENVELOPE:
+            return node.pool.add_envelope(Envelope.parse(payload), now_ms)
+        if kind == topics.GENESIS:
+            return node.pool.add_amendment(payload)
+        if kind == topics.EVIDENCE:
+            return node.pool.add_evidence(Evidence.parse(payload), node.state)
+        record = _CLASSES[kind].parse(payload)
+        if record.member != member or not (member < node.genesis.n or kind == topics.TRANSFER):
+            raise Reject("wrong-sender")
+        self.add(record, now_ms)
+
+    def add(self, record, now_ms):
+        """A neighbour's or this meter's own commit, order or reading."""
+        node = self.node
+        if isinstance(record, Commit):
+            node.pool.add_commit(record, now_ms)
+        elif isinstance(record, Reading):
+            node.pool.add_reading(record, node.state.accounts[record.member], now_ms)
+        else:
+            commit = node.pool.commits.get(record.slot, {}).get(record.member)
+            digest = node.state.commits.get(record.slot, {}).get(record.member)
+            node.pool.add_order(record, digest or (commit and commit.digest), now_ms)
+
+    def _on_vote(self, vote, sender):
+        node = self.node
+        if vote.member != sender:
+            raise Reject("wrong-sender")
+        h, kind = vote.iteration, vote.kind
+        if not node.simplex.keeps(h):
+            if h > node.simplex.iteration:
+                node.catchup.wanted = True
+            raise Reject("iteration-far" if h > node.simplex.iteration else "iteration-old")
+        if kind > PROPOSE:
+            raise Reject("wrong-kind")
+        key = (kind, h, vote.header_hash)
+        said = [k for k in node.signatures if k[1] == h and sender in node.signatures[k]]
+        over = h <= node.simplex.final[0] if kind == FINALIZE else h < node.simplex.iteration
+        if key in said or (over and not said):
+            return  # heard before, or no longer needed
+        node.members.check_vote(vote)
+        for k in said:
+            self._contradicts(make_vote(*k, sender, node.signatures[k][sender]), vote)
+        if len([k for k in said if k[0] == kind]) > 2:
+            raise Reject("equivocation")  # a block and the dummy are honest, a third is the proof; more is only flooding
+        node.signatures.setdefault(key, {})[sender] = vote.signature
+        if over:
+            return
+        if kind == PROPOSE:
+            return self._proposed_again(vote)
+        heard = node.simplex.on_vote if kind == VOTE else node.simplex.on_finalize
+        node.act(heard(h, node.members.voters.index(sender), vote.header_hash))
+
+    def _proposed_again(self, vote):
+        """The stop block at the tip, in a new iteration."""
+        node = self.node
+        h, tip = vote.iteration, node.simplex.tip
+        if vote.member != node.members.leader(h):
+            raise Reject("not-the-proposer")
+        if tip[1] != vote.header_hash or tip[1] not in node.chain or not node.stops(node.chain[tip[1]]):
+            node.catchup.wanted = True
+            raise Reject("unknown-parent")
+        node.act(node.simplex.on_proposal(h, tip[1], *tip))
+
+    def _contradicts(self, one, other):
+        """Two signed things of one member that an honest one never signs both: everyone shall see them."""
+        node = self.node
+        found = evidence.find(one, other, node.members.domain)
+        if found and not node.state.excluded >> found.member & 1:
+            node.count("equivocation")
+            node.pool.evidence = node.pool.evidence or found
+            node.publish(topics.EVIDENCE, found.pack())
+
+    def accept(self, raw, now_ms, sender=None):
+        """Check a proposal completely; vote for it if the core wants to."""
+        node = self.node
+        proposal = Proposal.parse(raw)
+        header, genesis = proposal.header, node.genesis
+        h = header.iteration
+        if header.proposer != node.members.leader(h) or (sender is not None and sender != header.proposer):
+            raise Reject("not-the-proposer")
+        slot = genesis.slot_at(now_ms)
+        if header.slot != slot:
+            raise Reject("wrong-slot")
+        if not node.simplex.keeps(h):
+            node.catchup.wanted = h > node.simplex.iteration
+            raise Reject("wrong-iteration")
+        digest = header.hash(genesis.feeder_id)
+        said = make_vote(PROPOSE, h, digest, header.proposer, proposal.signature)
+        node.members.check_vote(said)
+        known = [d for d, b in node.chain.items() if b.iteration == h]
+        if known and digest not in known and digest != node.simplex.tip[1]:
+            first = Proposal.parse(durable.load(node.block_path(h)))
+            self._contradicts(said, make_vote(PROPOSE, h, first.header.hash(genesis.feeder_id), first.header.proposer, first.signature))
+            raise Reject("second-proposal")  # of a leader that lies: the first is enough to execute and to keep
+        if now_ms < genesis.gate_ms(slot):
+            if h == node.simplex.iteration:
+                node.early = bytes(raw)
+            return
+        parent = node.chain.get(header.previous)
+        if not parent:
+            node.catchup.wanted = True
+            raise Reject("unknown-parent")
+        if digest in known:  # said again: this meter may have restarted before it voted
+            return node.act(node.simplex.on_proposal(h, digest, parent.iteration, header.previous))
+        if node.stops(parent):
+            raise Reject("stopped")
+        left_out = block.omitted(genesis, State.parse(parent.state), slot, node.pool, proposal.body)
+        if left_out and node.simplex.iteration == h:
+            node.publish(left_out[0], left_out[1].pack(), topics.OPERATOR if left_out[0] in _OPERATOR else left_out[1].member)
+            raise Reject("record-left-out")
+        node.extend(proposal, [raw])
+        node.act(node.simplex.on_proposal(h, digest, parent.iteration, header.previous))
+
+    def verified(self, record):
+        """Signature of a record in a block; those this meter already checked when they arrived are not checked twice."""
+        node = self.node
+        raw = record.pack()
+        if isinstance(record, Envelope):
+            if not [e for e in node.pool.envelopes if e.pack() == raw]:
+                node.members.check_operator(record)
+            return
+        if isinstance(record, Commit):
+            mine = node.pool.commits.get(record.slot, {}).get(record.member)
+            known = [mine] if mine else []
+        else:
+            known = node.pool.readings[record.member]
+        if not [r for r in known if r.pack() == raw]:
+            node.members.check_record(record)
