@@ -52,9 +52,10 @@ def main(hal):
         print("not enrolled: provision /config.json and /genesis.bin, then reset")
         return
     from prosumer.agent import Agent
+    from prosumer.ledger.node import in_force
     gc.collect()
     code = gc.mem_alloc()
-    agent = Agent(hal, settings, board.channels(settings), board.calibration(settings), signer, feeder)
+    agent = Agent(hal, settings, board.channels(settings), board.calibration(settings), signer, in_force(feeder, "/data/"))
     agent.heap_code = code
     print("wire", "sealed, epoch %d" % agent.wire.epoch if agent.wire.epoch else "OPEN: no keys record, the broker sees readings and orders")
     print("runs")  # an installer's tool waits for this line

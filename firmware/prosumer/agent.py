@@ -31,7 +31,7 @@ _MOST_MESSAGES = const(1024)  # at a time, before a flood is cut off so that met
 class Agent:
     def __init__(self, hal, config, channels, calibration, signer, genesis):
         """`config`: the provisioned dict with name, broker and devices; `genesis`: a verified Genesis naming this key."""
-        self.hal, self.config, self.genesis = hal, config, genesis
+        self.hal, self.config, self.genesis, self.signer = hal, config, genesis, signer
         self.name = config["name"]
         keys = [m[0] for m in genesis.members]
         if signer.public not in keys:
@@ -62,7 +62,9 @@ class Agent:
         except Reject as e:
             if e.code != "old-epoch":
                 raise
-        self.session = Session(config["broker"], b"meter-" + signer.public[:6].hex().encode(), [topics.wildcard(feeder).encode()], buffer,
+        self.orders_from = topics.human(self.name, "set").encode()
+        self.session = Session(config["broker"], b"meter-" + signer.public[:6].hex().encode(),
+                               [topics.wildcard(feeder).encode(), self.orders_from], buffer,
                                self.count, (topics.human(self.name, "availability").encode(), b"offline"))
         now = hal.now_ms()
         self.slot = genesis.slot_at(now)
@@ -135,7 +137,8 @@ class Agent:
 
     def publish(self, kind, payload, member=None):
         member = self.me if member is None else member
-        payload = self.wire.seal(kind, member, payload)
+        if kind != topics.GENESIS:
+            payload = self.wire.seal(kind, member, payload)
         if payload is None:
             self.count("no-key")
         elif self.session.publish(topics.machine(self.genesis.feeder_id, kind, member).encode(), payload):
@@ -147,6 +150,8 @@ class Agent:
     def receive(self, topic, message, now):
         """Whatever came in: it is taken, or counted by the reason for which it was not."""
         try:
+            if topic == self.orders_from:
+                return self.request(json.loads(message))
             kind, member = topics.parse(topic, self.genesis.feeder_id)
             if kind == topics.KEYS:
                 if self.wire.take(message, self.node.members.operator):
@@ -154,7 +159,8 @@ class Agent:
                 return
             if member == self.me:
                 return
-            message = self.wire.open(kind, member, message)
+            if kind != topics.GENESIS:
+                message = self.wire.open(kind, member, message)
             if kind == topics.WEATHER:
                 self.trader.weather.take(json.loads(message))
             else:
@@ -165,6 +171,12 @@ class Agent:
             self.count("no-memory")
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
             self.count("malformed")
+
+    def request(self, message):
+        """What the owner wants done with green coins (market/green.py); the broker lets only the owner say it."""
+        from prosumer.market.green import request
+        account = self.node.state.accounts[self.me]
+        self.offer(topics.TRANSFER, request(message, self.genesis, self.me, account, self.signer))
 
     def announce(self):
         """After a reconnect: everything of ours that others may have missed."""
@@ -204,6 +216,8 @@ class Agent:
         self.whole_slot = True
         gc.collect()
         self.tell(ended)
+        if self.node.amended:
+            self.hal.reset()  # all energy is on flash now; the new genesis is taken up at boot
 
     def commit(self, now):
         """reading → order: forecast, decide, seal, send the commit for the slot after next."""
@@ -214,6 +228,8 @@ class Agent:
         running = (self.slot, max(0, consumption) * length // done, max(0, generation) * length // done)
         plant = self.hal.plant()
         curve = self.trader.make(running, plant)
+        if not self.whole_slot:
+            self.announce()  # neighbours may have restarted with us and lost what we said when the slot began
         if curve and self.slot >= -1:
             self.offer(topics.COMMIT, self.trader.seal(self.slot + 2, curve, self.hal.entropy(16)))
 

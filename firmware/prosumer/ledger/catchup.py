@@ -1,6 +1,6 @@
 """Back after an absence: ask a neighbour, check its answer by certificates alone, jump. Nothing is replayed or trusted.
 
-    Ask    0e member to iteration:4 slot:4 sig:64
+    Ask    0e member to iteration:4 slot:4 domain:8 sig:64
     Chain  0f to finals (count: 0 or 1) [final evidence] headers certificates [proposal]
     final  regime:44 header:146 certificate mmr (length:2, bytes; before the header) state (length:4, bytes)
 
@@ -31,7 +31,7 @@ _TRUST_S = const(15552000)  # half a year
 
 class Ask(Record):
     TYPE, TAG, SIGNED = 14, b"prosumer/ask/v1", True
-    FIELDS = ("member", ">B", "to", ">B", "iteration", ">I", "slot", ">I")
+    FIELDS = ("member", ">B", "to", ">B", "iteration", ">I", "slot", ">I", "domain", "8s")
 
 
 class Catchup:
@@ -58,7 +58,7 @@ class Catchup:
         iteration, slot = node.simplex.iteration, node.final.slot + 1
         if node.simplex.tip[1] not in node.chain:
             iteration, slot = 0, max(slot, self.slot)  # the tip itself is missing, or more below it
-        ask = Ask(member=node.me, to=to, iteration=iteration, slot=slot)
+        ask = Ask(member=node.me, to=to, iteration=iteration, slot=slot, domain=node.members.domain)
         ask.signature = node.signer.sign(ask.message(node.genesis.feeder_id))
         node.publish(topics.ASK, ask.pack())
 
@@ -115,6 +115,8 @@ class Catchup:
 
     def _answer(self, ask):
         node = self.node
+        if ask.domain != node.members.domain and node.genesis.number:
+            node.publish(topics.GENESIS, node.genesis.raw, topics.OPERATOR)  # the broker may have lost what it retained
         certificates, block = [], []
         if ask.slot <= node.final.slot:
             stop = MMR.parse(node.final.before).count
@@ -154,7 +156,7 @@ class Catchup:
             if members is not node.members:
                 node.proven(proofs)
                 if members.genesis is not node.genesis:
-                    node.keep_genesis(members.genesis)
+                    node.keep_genesis(members.genesis.raw)
             vouched = [final[1].previous]
         certificates = [c for c in certificates if c.iteration > node.final.iteration]
         for c in certificates:  # also dummies below: a proposal may rest on the block before them

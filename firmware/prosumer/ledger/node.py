@@ -313,15 +313,15 @@ class Node:
             body = Proposal.parse(durable.load(self.block_path(link.iteration))).body
             self.proven(body.evidence)
             for genesis in body.amendments:
-                self.keep_genesis(genesis)
+                self.keep_genesis(genesis.raw)
         self._root(link)
         self.certificate, self.certified = certificate, self.members.regime
         self.notarizations = [c for c in self.notarizations if c.iteration > link.iteration]
         self._keep(headers, link)
 
-    def keep_genesis(self, genesis):
+    def keep_genesis(self, raw):
         """Before the final state says that it is in force."""
-        durable.save("%sgenesis%d" % (self.folder, genesis.number), genesis.raw)
+        durable.save("%sgenesis%d" % (self.folder, int.from_bytes(raw[1:3], "big")), raw)
 
     def proofs(self):
         """What is known against excluded members."""
@@ -344,7 +344,8 @@ class Node:
         durable.save(self.folder + "final", *self.catchup.final_pieces())  # after the ring, which could not fill a gap
         if fresh or self.state.regime() != self.members.regime:
             self.enter()
-        self.pool.settled(self.state, link.slot)
+        if not self.amended:
+            self.pool.settled(self.state, link.slot)
         if self.on_final:
             self.on_final(link.header)
 
