@@ -19,6 +19,8 @@ class Inbox:
     def receive(self, kind, member, payload, now_ms):
         """Raises Reject with the reason; nothing has changed then."""
         node = self.node
+        if node.amended and kind in (topics.VOTE, topics.PROPOSAL):
+            raise Reject("restart-due")
         if kind == topics.VOTE:
             return self._on_vote(Vote.parse(payload), member)
         if kind == topics.PROPOSAL:

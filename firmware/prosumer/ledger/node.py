@@ -153,7 +153,7 @@ class Node:
     def step(self, now_ms):
         """Propose when it is this meter's turn, time out when it was another's."""
         slot = self.genesis.slot_at(now_ms)
-        if slot < 0 or now_ms < self.genesis.gate_ms(slot):
+        if slot < 0 or now_ms < self.genesis.gate_ms(slot) or self.amended:
             return
         h = self.simplex.iteration
         tip = self.chain.get(self.simplex.tip[1])
