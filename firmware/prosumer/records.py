@@ -18,7 +18,7 @@ Units stand in the names: mwh = milliwatt-hours, ucr = micro-credits (1 credit =
     Proposal     09 header:146 sig:64 body                             (signed as a Vote of kind PROPOSE)
     Genesis      0a: identity/genesis.py; an amendment is one
     Transfer     0b member kind seq:4 to amount:8 note:16 sig:64                                 96 bytes
-    Evidence     0c member, then two signed records of one type that it should not both have signed ≤ 316 bytes
+    Evidence     0c member domain:8, then two signed records of one type that it should not both have signed ≤ 324 bytes
 """
 import struct
 
@@ -152,6 +152,12 @@ class Vote(Record):
         return vote_message(feeder_id, self.kind, self.iteration, self.header_hash)
 
 
+def make_vote(kind, iteration, header_hash, member, signature=b""):
+    vote = Vote(kind=kind, iteration=iteration, header_hash=header_hash, member=member)
+    vote.signature = signature
+    return vote
+
+
 def vote_message(feeder_id, kind, iteration, header_hash):
     return Vote.TAG + b"\0" + feeder_id + struct.pack(">BI32s", kind, iteration, header_hash)
 
@@ -199,21 +205,27 @@ class Transfer(Record):
 
 
 class Evidence(Whole):
-    """Two records that its `member` signed and an honest one never signs both (ledger/evidence.py), in order of their bytes."""
+    """Two records that its `member` signed and an honest one never signs both (ledger/evidence.py), in order of their bytes.
+
+    domain: what both were signed under: the feeder's id, for votes that of their electorate (identity/members.py)."""
 
     @property
     def member(self):
         return self.raw[1]
 
+    @property
+    def domain(self):
+        return self.raw[2:10]
+
     def pair(self):
-        cls = _SIGNED[self.raw[2]]
-        middle = 2 + cls.size()
-        return cls.parse(self.raw[2:middle]), cls.parse(self.raw[middle:])
+        cls = _SIGNED[self.raw[10]]
+        middle = 10 + cls.size()
+        return cls.parse(self.raw[10:middle]), cls.parse(self.raw[middle:])
 
     @staticmethod
     def read(cursor):
-        head = cursor.take(3)
-        cls = _SIGNED.get(head[2])
+        head = cursor.take(11)
+        cls = _SIGNED.get(head[10])
         if head[0] != 12 or not cls:
             raise Reject("wrong-type")
         evidence = Evidence(head + cursor.take(2 * cls.size() - 1))

@@ -16,7 +16,7 @@ from prosumer.identity.ed25519 import Signer
 from prosumer.identity.genesis import NO_LIMIT, TAG, Genesis
 from prosumer.identity.members import Members
 from prosumer.ledger.headers import HeaderRing
-from prosumer.ledger.node import Node
+from prosumer.ledger.node import Node, in_force
 from prosumer.link import topics
 from prosumer.records import Commit, Envelope, MAX_LATE_READINGS, Header, Order, Vote
 
@@ -95,12 +95,17 @@ def make_genesis(operator, signers, roles=None, fuses=None, bands=(), before=Non
 class Known(Members):
     """Members who remember what they verified: eight meters in one process need not do it eight times."""
 
-    def __init__(self, genesis):
-        super().__init__(genesis)
-        self.good = set()
+    def __init__(self, genesis, good, known=None):
+        """`good`: what was found good, shared by the street; `known`: another's, whose key tables serve here too."""
+        if known:
+            self.genesis, self.folder, self.operator, self.keys = genesis, None, known.operator, known.keys
+            self.enter(bytes(12) + genesis.hash)
+        else:
+            super().__init__(genesis)
+        self.good = good
 
     def check(self, member, message, signature):
-        key = sha256(bytes([member & 255]), signature, message)
+        key = sha256(self.keys[member].public if member < len(self.keys) else b"", signature, message)
         if key not in self.good:
             super().check(member, message, signature)
             self.good.add(key)
@@ -145,23 +150,25 @@ class Meter:
 
     def __init__(self, street, member, signer, folder):
         self.street, self.me, self.signer, self.folder = street, member, signer, folder
-        self.house = House(member, bool(street.genesis.members[member][1] & 1))
+        self.enrolled = street.genesis
+        self.house = House(member, bool(self.enrolled.members[member][1] & 1))
         self.flags = self.accuracy = 0
         self.hide = False  # seals orders and never shows them
         self.boot()
 
     def boot(self):
         """Power on: all that is known comes from the files."""
-        g = self.street.genesis
         try:
             os.mkdir(self.folder[:-1])
         except OSError:
             pass
+        self.genesis = g = in_force(self.enrolled, self.folder)
+        members = Known(g, self.street.good, self.street.members if g.hash == self.street.genesis.hash else None)
         self.counts = {}
         self.sealed = {}
         self.chain = ReadingChain(self.folder + "readings", g, self.me, self.signer, self.house.totals)
         ring = HeaderRing(self.folder + "headers", Header.size())
-        self.node = Node(g, self.street.members, self.me, self.signer, self.folder, ring, self.entropy, self.publish, self.count)
+        self.node = Node(g, members, self.me, self.signer, self.folder, ring, self.entropy, self.publish, self.count)
         self.node.on_final = self.on_final
         self.up = True
 
@@ -231,7 +238,8 @@ class Street:
         signers = [signer("member %d" % i) for i in range(n)]
         self.genesis_bytes = make_genesis(self.operator, signers, **changes)
         self.genesis = Genesis(self.genesis_bytes)
-        self.members = Known(self.genesis)
+        self.good = set()
+        self.members = Known(self.genesis, self.good)
         self.now = self.genesis.start_ms(0)
         self.queue = []  # (due_ms, to, kind, member, payload), in order of due_ms: the delay is the same for all
         self.drawn = 0
@@ -286,7 +294,7 @@ class Street:
         for h in [h for h, raw in self.proposals.items() if Header.parse(raw[1:147]).slot < slot]:
             del self.proposals[h]
             self.finalize.pop(h, None)
-        self.members.good.clear()
+        self.good.clear()
 
     def play(self, until):
         """Deliver messages and let nodes act, up to `until`."""

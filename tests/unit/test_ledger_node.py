@@ -341,7 +341,7 @@ def test_a_member_cannot_fill_the_table_of_votes():
     size = len(node.signatures)
     for i in range(30):
         vote = Vote(kind=VOTE, iteration=h, member=1, header_hash=sha256(bytes([i])))
-        vote.signature = s.meters[1].signer.sign(vote.message(s.genesis.feeder_id))
+        vote.signature = s.meters[1].signer.sign(vote.message(node.members.domain))
         try:
             node.receive(topics.VOTE, 1, vote.pack(), s.now)
         except Reject:
@@ -380,7 +380,7 @@ def test_a_false_answer_to_an_ask_is_refused():
     caught = []
     node.publish = lambda kind, payload, member=None: caught.append(b"".join(list(payload.pieces)))
     ask = (2, 0, lost.node.simplex.iteration, lost.node.final.slot + 1)
-    node.catchup._answer(type("A", (), {"member": 2, "to": 0, "iteration": ask[2], "slot": ask[3]})())
+    node.catchup._answer(type("A", (), {"member": 2, "to": 0, "iteration": ask[2], "slot": ask[3], "domain": lost.node.members.domain})())
     answer = caught[0]
     before = lost.node.final_hash
     refused = 0

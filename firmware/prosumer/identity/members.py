@@ -36,6 +36,7 @@ class Members:
         self.genesis, self.folder = genesis, folder
         self.operator = PreparedKey(genesis.operator, folder and folder + "operator")
         self.keys = [PreparedKey(m[0], folder and "%skey%d" % (folder, i)) for i, m in enumerate(genesis.members)]
+        self.enter(bytes(12) + genesis.hash)
 
     def enter(self, regime):
         """`regime` begins; everyone knows who votes in it."""

@@ -1,7 +1,7 @@
 """Back after an absence: ask a neighbour, check its answer by certificates alone, jump. Nothing is replayed or trusted.
 
-    Ask    0e member to iteration:4 slot:4 domain:8 sig:64
-    Chain  0f to finals (count: 0 or 1) [final evidence] headers certificates [proposal]
+    Ask    10 member to iteration:4 slot:4 domain:8 sig:64
+    Chain  11 to finals (count: 0 or 1) [final evidence] headers certificates [proposal]
     final  regime:44 header:146 certificate mmr (length:2, bytes; before the header) state (length:4, bytes)
 
 Whoever lacks the final block gets it, with the headers (count, then 146 bytes each, oldest first) before it, and asks
@@ -30,7 +30,7 @@ _TRUST_S = const(15552000)  # half a year
 
 
 class Ask(Record):
-    TYPE, TAG, SIGNED = 14, b"prosumer/ask/v1", True
+    TYPE, TAG, SIGNED = 16, b"prosumer/ask/v1", True
     FIELDS = ("member", ">B", "to", ">B", "iteration", ">I", "slot", ">I", "domain", "8s")
 
 
@@ -88,7 +88,7 @@ class Catchup:
         packed = cursor.take(cursor.uint(4))
         state = State.parse(packed)
         if (certificate.iteration < header.iteration or certificate.header_hash != header.hash(self.node.genesis.feeder_id)
-                or MMR.parse(before).root() != header.accumulator or state.root() != header.state_root):
+                or MMR.parse(before).root() != header.accumulator or state.root() != header.state_root or state.pack() != packed):
             raise Reject("proof-mismatch")
         return regime, header, certificate, before, packed
 
@@ -134,7 +134,7 @@ class Catchup:
         final = [b"\0"]
         if ask.slot <= node.final.slot:
             final = [b"\1"] + self.final_pieces() + list_pieces(node.proofs())
-        node.publish(topics.CHAIN, Parts([b"\x0f", bytes([ask.member])] + final + list_pieces(headers) + list_pieces(certificates) + block))
+        node.publish(topics.CHAIN, Parts([b"\x11", bytes([ask.member])] + final + list_pieces(headers) + list_pieces(certificates) + block))
 
     def _learn(self, payload):
         node = self.node

@@ -22,11 +22,11 @@ def _conflict(a, b):
     return (VOTE, DUMMY, FINALIZE) in ((a.kind, a.header_hash, b.kind), (b.kind, b.header_hash, a.kind))
 
 
-def find(a, b):
-    """The Evidence in two verified records, or None."""
+def find(a, b, domain):
+    """The Evidence in two verified records that were signed under one domain, or None."""
     if _conflict(a, b):
         one, other = sorted([a.pack(), b.pack()])
-        return Evidence(bytes([12, a.member]) + one + other)
+        return Evidence(bytes([12, a.member]) + domain + one + other)
 
 
 def check(evidence, members):
@@ -34,6 +34,8 @@ def check(evidence, members):
     a, b = evidence.pair()
     if a.member != evidence.member or not a.pack() < b.pack() or not _conflict(a, b):
         raise Reject("no-evidence")
+    domain = evidence.domain
+    if domain != members.genesis.feeder_id and not isinstance(a, Vote):
+        raise Reject("no-evidence")
     for r in (a, b):
-        domain = members.domain if isinstance(r, Vote) else members.genesis.feeder_id
         members.check(r.member, r.message(domain), r.signature)

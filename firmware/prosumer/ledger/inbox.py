@@ -30,9 +30,9 @@ class Inbox:
         if kind == topics.ENVELOPE:
             return node.pool.add_envelope(Envelope.parse(payload), now_ms)
         if kind == topics.GENESIS:
-            return node.pool.add_amendment(payload)
+            return node.pool.add_amendment(payload, now_ms)
         if kind == topics.EVIDENCE:
-            return node.pool.add_evidence(Evidence.parse(payload), node.state)
+            return node.pool.add_evidence(Evidence.parse(payload), node.state, now_ms)
         record = _CLASSES[kind].parse(payload)
         if record.member != member or not (member < node.genesis.n or kind == topics.TRANSFER):
             raise Reject("wrong-sender")
@@ -45,10 +45,12 @@ class Inbox:
             node.pool.add_commit(record, now_ms)
         elif isinstance(record, Reading):
             node.pool.add_reading(record, node.state.accounts[record.member], now_ms)
+        elif isinstance(record, Transfer):
+            node.pool.add_transfer(record, node.state, now_ms)
         else:
-            commit = node.pool.commits.get(record.slot, {}).get(record.member)
-            digest = node.state.commits.get(record.slot, {}).get(record.member)
-            node.pool.add_order(record, digest or (commit and commit.digest), now_ms)
+            commit, state = node.pool.commits.get(record.slot, {}).get(record.member), node.state
+            digest = state.commits.get(record.slot, {}).get(record.member)
+            node.pool.add_order(record, digest or (commit and commit.digest), state, now_ms)
 
     def _on_vote(self, vote, sender):
         node = self.node
@@ -135,7 +137,9 @@ class Inbox:
             raise Reject("stopped")
         left_out = block.omitted(genesis, State.parse(parent.state), slot, node.pool, proposal.body)
         if left_out and node.simplex.iteration == h:
-            node.publish(left_out[0], left_out[1].pack(), topics.OPERATOR if left_out[0] in _OPERATOR else left_out[1].member)
+            kind, record = left_out
+            node.publish(kind, record.pack(), topics.OPERATOR if kind in (topics.ENVELOPE, topics.GENESIS) else
+                         None if kind == topics.EVIDENCE else record.member)
             raise Reject("record-left-out")
         node.extend(proposal, [raw])
         node.act(node.simplex.on_proposal(h, digest, parent.iteration, header.previous))
@@ -144,6 +148,8 @@ class Inbox:
         """Signature of a record in a block; those this meter already checked when they arrived are not checked twice."""
         node = self.node
         raw = record.pack()
+        if isinstance(record, Evidence):
+            return evidence.check(record, node.members)
         if isinstance(record, Envelope):
             if not [e for e in node.pool.envelopes if e.pack() == raw]:
                 node.members.check_operator(record)
@@ -151,7 +157,12 @@ class Inbox:
         if isinstance(record, Commit):
             mine = node.pool.commits.get(record.slot, {}).get(record.member)
             known = [mine] if mine else []
+        elif isinstance(record, Transfer):
+            known = node.pool.transfers.get(record.member, [])
         else:
             known = node.pool.readings[record.member]
         if not [r for r in known if r.pack() == raw]:
-            node.members.check_record(record)
+            if record.member == topics.OPERATOR:
+                node.members.check_operator(record)
+            else:
+                node.members.check_record(record)

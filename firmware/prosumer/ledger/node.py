@@ -6,6 +6,7 @@ Nothing leaves through `publish` before it is durable. Files in `folder`:
     vote       domain, simplex snapshot and the certificates since (what this meter must never forget)
     bITERATION a proposal above the final block that this meter executed, one for an iteration: what it may have voted for
     evidence   what excluded members signed: a neighbour that was away wants to see it
+    amended    the operator's newest genesis, to be put in a block
     genesisN   amended ones; the final state says which is in force
 
 A block that changes who votes (members.py) is a *stop block*: nothing extends it, it is only proposed and voted on again until it
@@ -76,7 +77,9 @@ class Node:
         self.certificate = None
         self.on_final = None  # called with the header
         self.catchup, self.inbox = Catchup(self), Inbox(self)
+        self.receive, self.add = self.inbox.receive, self.inbox.add
         self._load()
+        self.pool.load(folder + "amended")
 
     # -- durable state
 

@@ -50,6 +50,10 @@ class Pool:
     def _twice(self, one, other, code, now_ms):
         """Refuse the second of two different things; with a good signature it is evidence against who signed both."""
         self.members.check_record(other)
+        if not self.evidence:
+            from prosumer.ledger.evidence import find
+            self.evidence = find(one, other, self.genesis.feeder_id)
+            self._note(topics.EVIDENCE, 0, 0, now_ms)
         raise Reject(code)
 
     def add_order(self, order, digest, state, now_ms):

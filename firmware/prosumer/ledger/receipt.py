@@ -16,7 +16,7 @@ from prosumer.codec import SIGNATURE_BYTES, Cursor
 from prosumer.errors import Reject
 from prosumer.ledger import merkle, proofs
 from prosumer.ledger.state import _ACCOUNT, Account
-from prosumer.records import FINALIZE, Certificate, Commit, Header, Order, Reading, vote_message
+from prosumer.records import FINALIZE, Certificate, Commit, Header, Order, Reading
 
 MAX_SIZE = 4096
 
@@ -52,7 +52,7 @@ class Receipt:
         if (certificate.iteration, certificate.header_hash) != (self.header.iteration, digest):
             raise Reject("proof-mismatch")
         self.quorum, self.signatures = members.quorum(), len(certificate.signatures)
-        members.check_certificate(certificate, FINALIZE, vote_message(genesis.feeder_id, FINALIZE, certificate.iteration, digest))
+        members.check_certificate(certificate, FINALIZE)
         for _ in range(cursor.uint(1)):
             self._leaf(cursor, headers, genesis, members)
         seal = cursor.take(SIGNATURE_BYTES)

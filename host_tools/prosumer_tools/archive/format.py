@@ -5,6 +5,7 @@ or in the state changes here and nowhere else in the archive.
                   the common accounts; sealed commits
 """
 import base64
+import hashlib
 import struct
 from dataclasses import fields
 
@@ -53,7 +54,7 @@ def parts_of(data):
 
 def vote_message(books, certificate):
     """What each member of a certificate signed, after the blocks that `books` hold."""
-    return b"prosumer/vote/v1\0" + books.genesis.feeder_id + struct.pack(">BI32s", certificate.kind, certificate.iteration, certificate.header_hash)
+    return b"prosumer/vote/v1\0" + hashlib.sha256(books.genesis.feeder_id + books.regime()).digest()[:8] + struct.pack(">BI32s", certificate.kind, certificate.iteration, certificate.header_hash)
 
 
 def certificate_fault(books, certificate, header, digest):

@@ -8,6 +8,7 @@ the certificate of the bad block names, and sums that rest on its body are not c
 """
 import json
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from . import genesis as street
@@ -132,7 +133,7 @@ class _Walk(Files):
         g = self.genesis = self.books.genesis
         self.operator, self.keys = Key(g.operator), g.keys
         self.regime, self.voters, self.quorum = self.books.regime(), self.books.voters(), self.books.quorum()
-        self.domain = g.feeder_id
+        self.domain = sha256(g.feeder_id + self.regime).digest()[:8]
 
     def _turn(self, iteration):
         return self.voters[iteration % len(self.voters)]
@@ -295,8 +296,10 @@ class _Walk(Files):
                 wrong.add(id(new))
         for e in block.evidence:
             for r in (e.one, e.other):
-                domain = self.domain if isinstance(r, records.Vote) else g.feeder_id
-                if r.member >= g.n or not self.keys[r.member].signed(r.message(domain), r.signature):
+                if not isinstance(r, records.Vote) and e.domain != g.feeder_id:
+                    self.fault(f"{where}: {self._name(e)}", "is signed for another feeder")
+                    wrong.add(id(e))
+                if r.member >= g.n or not self.keys[r.member].signed(r.message(e.domain), r.signature):
                     self.fault(f"{where}: {self._name(e)}", "signature does not match")
                     wrong.add(id(e))
         for r in (*block.envelopes, *block.commits, *block.readings, *block.transfers):

@@ -142,6 +142,7 @@ class Evidence:
     """Two things of one member's that contradict each other."""
 
     member: int
+    domain: bytes
     one: Signed
     other: Signed
     raw: bytes
@@ -151,11 +152,12 @@ class Evidence:
         reader.type(12, what)
         start = reader.at - 1
         member = reader.take(1, what)[0]
+        domain = bytes(reader.take(8, what))
         cls = {c.TYPE: c for c in (Reading, Commit, Vote)}.get(reader.data[reader.at] if reader.at < len(reader.data) else 0)
         if not cls:
             raise Malformed(f"{what}: holds neither readings nor commits nor votes")
         one, other = cls.read(reader, what), cls.read(reader, what)
-        return Evidence(member, one, other, reader.data[start:reader.at])
+        return Evidence(member, domain, one, other, reader.data[start:reader.at])
 
     def bytes(self):
         return self.raw
