@@ -195,6 +195,9 @@ class Meter:
             reading = self.chain.extend(slot, totals, 50, self.flags, self.accuracy, b"calib%03d" % self.me)
             self.offer(topics.READING, reading)
             self.node.pool.forget(slot + 1)
+            if self.node.amended:
+                self.boot()
+                self.reconnect()
 
     def commit(self, slot):
         curve = self.house.curve(slot)
@@ -271,6 +274,21 @@ class Street:
         e = Envelope(first_slot=first, last_slot=last, import_limit_mwh=import_limit_mwh, export_limit_mwh=export_limit_mwh)
         e.signature = self.operator.sign(e.message(self.genesis.feeder_id))
         self.send(-1, topics.ENVELOPE, topics.OPERATOR, e.pack())
+
+    def amend(self, signers, roles=None, **changes):
+        """The operator changes the street: the new genesis, which is the street's for whoever is enrolled from now on."""
+        genesis = self.genesis
+        self.genesis = Genesis(make_genesis(self.operator, signers, roles, before=genesis, **changes))
+        self.members = Known(self.genesis, self.good)
+        self.send(-1, topics.GENESIS, topics.OPERATOR, self.genesis.raw)
+        return self.genesis
+
+    def enrol(self, member, signer, folder):
+        """A new meter for a member of the newest genesis."""
+        meter = Meter(self, member, signer, folder)
+        self.meters = [m for m in self.meters if m.me != member] + [meter]
+        meter.reconnect()
+        return meter
 
     # -- time
 

@@ -37,7 +37,7 @@ class Kept:
     def certificate(self, slot, kind=FINALIZE, signers=(0, 1, 2)):
         h = self.headers[slot]
         digest = h.hash(self.feeder)
-        message = vote_message(self.feeder, kind, h.iteration, digest)
+        message = vote_message(self.members.domain, kind, h.iteration, digest)
         return Certificate(kind, h.iteration, digest, {m: paper.signer("member %d" % m).sign(message) for m in signers})
 
     def leaf(self, which, slot, tree, index, data=None):
