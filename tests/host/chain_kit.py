@@ -95,14 +95,14 @@ class Paper:
         self.tip = hashlib.sha256(b"prosumer/header/v1\0" + self.feeder + raw).digest()
         self.range.append(self.tip)
         proposer = self.keys[self.iteration % self.n]
-        proposal = b"\x09" + raw + proposer.sign(b"prosumer/vote/v1\0" + self.feeder + struct.pack(">BI", 2, self.iteration) + self.tip) + packed
+        proposal = b"\x09" + raw + proposer.sign(b"prosumer/vote/v1\0" + self.books.domain() + struct.pack(">BI", 2, self.iteration) + self.tip) + packed
         return proposal, self.certificate() if certified else b""
 
     def certificate(self, members=None):
         members = range(self.books.quorum()) if members is None else members
         vote = struct.pack(">BI32s", 1, self.iteration, self.tip)
         return struct.pack(">BBI32sQ", 7, 1, self.iteration, self.tip, sum(1 << m for m in members)) + b"".join(
-            self.keys[m].sign(b"prosumer/vote/v1\0" + self.feeder + vote) for m in members)
+            self.keys[m].sign(b"prosumer/vote/v1\0" + self.books.domain() + vote) for m in members)
 
 
 def main(folder, n, slots):

@@ -59,18 +59,19 @@ def under(tag, root, leaf, index, count, path):
 
 
 def members_of(genesis):
-    """(feeder id, [public keys]): the head of the record has a fixed length, its name not."""
+    """(feeder id, domain of the first votes, [public keys]): the head of the record has a fixed length, its name not."""
     at = 128
     at += 1 + genesis[at]
     at += 1 + 13 * genesis[at]
     keys = [genesis[at + 1 + 35 * i:at + 33 + 35 * i] for i in range(genesis[at])]
     body, signature = genesis[:-64], genesis[-64:]
     signed(genesis[96:128], b"prosumer/genesis/v2\0" + body, signature)
-    return sha(b"prosumer/genesis/v2\0", body)[:8], keys
+    feeder = sha(b"prosumer/genesis/v2\0", body)[:8]
+    return feeder, sha(feeder, bytes(12), sha(b"prosumer/genesis/v2\0", genesis))[:8], keys
 
 
 def check(receipt, genesis):
-    feeder, keys = members_of(genesis)
+    feeder, domain, keys = members_of(genesis)
     take = Take(receipt)
     if take(1) != b"\x0e":
         raise ValueError("no receipt")
@@ -84,7 +85,7 @@ def check(receipt, genesis):
     if len(voters) < len(keys) - (len(keys) - 1) // 3 or voters[-1] >= len(keys):
         raise ValueError("quorum")
     for m in voters:
-        signed(keys[m], b"prosumer/vote/v1\0" + feeder + vote, take(64))
+        signed(keys[m], b"prosumer/vote/v1\0" + domain + vote, take(64))
     headers = []
     for i in range(take.number(1)):
         by = take.number(1) if i else None

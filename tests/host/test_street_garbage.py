@@ -77,13 +77,19 @@ class Liar(Game):
         else:
             await super()._provision(name, gate)
 
+    @property
+    def domain(self):
+        """What the first voters' votes are signed under."""
+        digest = hashlib.sha256(b"prosumer/genesis/v2\0" + self.genesis).digest()
+        return hashlib.sha256(self.feeder_id + bytes(12) + digest).digest()[:8]
+
     def signed(self, tag, body):
         return body + self.secret.sign(tag + b"\0" + self.feeder_id + body)
 
     def vote(self, kind, iteration, digest):
         """The member's own number is not under the signature."""
         message = struct.pack(">BI32s", kind, iteration, digest)
-        signature = self.secret.sign(b"prosumer/vote/v1\0" + self.feeder_id + message)
+        signature = self.secret.sign(b"prosumer/vote/v1\0" + self.domain + message)
         return struct.pack(">BBIB32s", 6, kind, iteration, self.me, digest) + signature
 
     def reading(self, slot, seq, imported, salt=0):
@@ -102,7 +108,7 @@ class Liar(Game):
         header[9] = self.me
         digest = hashlib.sha256(b"prosumer/header/v1\0" + self.feeder_id + header).digest()
         return b"\x09" + bytes(header) + self.secret.sign(
-            b"prosumer/vote/v1\0" + self.feeder_id + struct.pack(">BI32s", 2, self.iteration, digest)) + real[211:]
+            b"prosumer/vote/v1\0" + self.domain + struct.pack(">BI32s", 2, self.iteration, digest)) + real[211:]
 
     @property
     def iteration(self):

@@ -64,7 +64,9 @@ class Forger:
 
     def __init__(self, run):
         self.path = run / "records/block-00005.bin"
-        self.feeder = decode_genesis((run / "genesis.bin").read_bytes()).feeder_id
+        genesis = decode_genesis((run / "genesis.bin").read_bytes())
+        self.feeder = genesis.feeder_id
+        self.domain = hashlib.sha256(self.feeder + bytes(12) + genesis.hash).digest()[:8]
         self.block = decode(self.path.read_bytes())
         self.signers = [0, 1, 2]
         for ring in (run / "records").glob("meter-*"):
@@ -93,8 +95,8 @@ class Forger:
         body = b"\x08" + b.salt
         for part in b.parts():
             body += bytes([len(part)]) + b"".join(r.bytes() for r in part)
-        proposal = b"\x09" + raw + key(f"member {h.proposer}").sign(b"prosumer/vote/v1\0" + self.feeder + struct.pack(">BI32s", 2, h.iteration, digest)) + body
-        vote = b"prosumer/vote/v1\0" + self.feeder + struct.pack(">BI32s", 1, h.iteration, digest)
+        proposal = b"\x09" + raw + key(f"member {h.proposer}").sign(b"prosumer/vote/v1\0" + self.domain + struct.pack(">BI32s", 2, h.iteration, digest)) + body
+        vote = b"prosumer/vote/v1\0" + self.domain + struct.pack(">BI32s", 1, h.iteration, digest)
         certificate = struct.pack(">BBI32sQ", 7, 1, h.iteration, digest, sum(1 << m for m in self.signers))
         certificate += b"".join(key(f"member {m}").sign(vote) for m in self.signers)
         self.path.write_bytes(struct.pack(">I", len(proposal)) + proposal + certificate)

@@ -5,7 +5,6 @@ or in the state changes here and nowhere else in the archive.
                   the common accounts; sealed commits
 """
 import base64
-import hashlib
 import struct
 from dataclasses import fields
 
@@ -54,7 +53,7 @@ def parts_of(data):
 
 def vote_message(books, certificate):
     """What each member of a certificate signed, after the blocks that `books` hold."""
-    return b"prosumer/vote/v1\0" + hashlib.sha256(books.genesis.feeder_id + books.regime()).digest()[:8] + struct.pack(">BI32s", certificate.kind, certificate.iteration, certificate.header_hash)
+    return b"prosumer/vote/v1\0" + books.domain() + struct.pack(">BI32s", certificate.kind, certificate.iteration, certificate.header_hash)
 
 
 def certificate_fault(books, certificate, header, digest):
@@ -194,7 +193,7 @@ def finalize_vote(books, raw, sender):
     if kind != FINALIZE:
         return None
     g = books.genesis
-    message = b"prosumer/vote/v1\0" + g.feeder_id + struct.pack(">BI32s", kind, iteration, digest)
+    message = b"prosumer/vote/v1\0" + books.domain() + struct.pack(">BI32s", kind, iteration, digest)
     if member != sender or member >= g.n or not g.keys[member].signed(message, signature):
         raise Malformed(f"a vote that member {sender} did not sign")
     return iteration, digest, signature

@@ -11,11 +11,9 @@ import hashlib
 import json
 import struct
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from prosumer_tools.feederkeys import BadSeal, FeederKeys
 from prosumer_tools.verify import records
+from prosumer_tools.verify.books import Books
 
 _HEADER_TAG = b"prosumer/header/v1\0"
 _VOTE_TAG = b"prosumer/vote/v1\0"
@@ -33,8 +31,7 @@ class Recorder:
         self.folder = folder / "records"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.feeder_id = feeder_id
-        self.keys = [Ed25519PublicKey.from_public_bytes(member[0]) for member in records.genesis(genesis).members]
-        self.quorum = len(self.keys) - (len(self.keys) - 1) // 3
+        self.books = Books(records.genesis(genesis))  # of them only who votes when
         self.proposals = {}   # header hash → proposal bytes
         self.votes = {}       # (iteration, header hash) → {member: signature}
         self.final = {}       # slot → header hash
@@ -80,11 +77,9 @@ class Recorder:
     def _vote(self, payload, sender):
         iteration, member = struct.unpack(">IB", payload[2:7])
         digest = payload[7:39]
-        if str(member) != sender or member >= len(self.keys) or member in self.votes.get((iteration, digest), {}):
+        if str(member) != sender or member not in self.books.voters() or member in self.votes.get((iteration, digest), {}):
             return
-        try:
-            self.keys[member].verify(payload[39:], _VOTE_TAG + self.feeder_id + payload[1:6] + digest)
-        except InvalidSignature:
+        if not self.books.genesis.keys[member].signed(_VOTE_TAG + self.books.domain() + payload[1:6] + digest, payload[39:]):
             return
         self.votes.setdefault((iteration, digest), {})[member] = payload[39:]
         self._settle(digest)
@@ -95,8 +90,9 @@ class Recorder:
         if not proposal:
             return
         slot, iteration = struct.unpack(">II", proposal[2:10])
-        votes = self.votes.get((iteration, digest), {})
-        if len(votes) < self.quorum or slot in self.final:
+        # a block that changes who votes may be proposed again, and become final in a later iteration
+        iteration, votes = max([(h, v) for (h, d), v in self.votes.items() if d == digest], key=lambda x: len(x[1]), default=(iteration, {}))
+        if len(votes) < self.books.quorum() or slot in self.final:
             return
         self._ancestors(proposal[11:43])
         self.final[slot] = digest
@@ -121,6 +117,7 @@ class Recorder:
     def _write(self, slot, proposal, certificate):
         raw = struct.pack(">I", len(proposal)) + proposal + certificate
         (self.folder / f"block-{slot:05d}.bin").write_bytes(raw)
+        self.books.enter(records.block(raw), lambda record, text: None)
         self.on_block(slot, raw)
 
     def write_manifest(self):

@@ -5,6 +5,7 @@ that one bad record does not hide the next. Signatures are not its business (see
 """
 import struct
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from . import genesis as street
 from . import rules
@@ -128,7 +129,7 @@ class Books:
         digests = {c.member: c.digest for c in block.commits if c.member < self.genesis.n}  # from nobody: check says so
         if digests:
             self.commits[slot + 2] = digests
-        self._regime(block, fault)
+        self.enter(block, fault)
         return outcome
 
     def _bar(self, member):
@@ -187,8 +188,12 @@ class Books:
         held = self.accounts[t.member].green_mwh
         return f"moves {t.amount} mWh of coins, {held} are held" if t.amount > held else None
 
-    def _regime(self, block, fault):
-        """Who votes from here on."""
+    def domain(self):
+        """What votes are signed under: those of two regimes never mix."""
+        return sha256(self.genesis.feeder_id + self.regime()).digest()[:8]
+
+    def enter(self, block, fault):
+        """Who votes behind this block."""
         g = self.genesis
         for e in block.evidence:
             if e.fault():

@@ -8,7 +8,6 @@ the certificate of the bad block names, and sums that rest on its body are not c
 """
 import json
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 from . import genesis as street
@@ -133,7 +132,7 @@ class _Walk(Files):
         g = self.genesis = self.books.genesis
         self.operator, self.keys = Key(g.operator), g.keys
         self.regime, self.voters, self.quorum = self.books.regime(), self.books.voters(), self.books.quorum()
-        self.domain = sha256(g.feeder_id + self.regime).digest()[:8]
+        self.domain = self.books.domain()
 
     def _turn(self, iteration):
         return self.voters[iteration % len(self.voters)]
