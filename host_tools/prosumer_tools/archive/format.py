@@ -1,7 +1,8 @@
 """All that the archive knows of the ledger's bytes, on top of the decoder and the books of `prosumer verify`. What changes in a record
 or in the state changes here and nowhere else in the archive.
 
-    state leaves  the regime (epoch:4 excluded:8 genesis:32) with month:2 operator_seq:4 lost_mwh:8; of each member its account, then its open trades (count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each);
+  state leaves  the regime (epoch:4 excluded:8 genesis:32) with month:2 operator_seq:4 lost_mwh:8; of each member its account, then its
+                open trades (count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each);
                   the common accounts; sealed commits
 """
 import base64
