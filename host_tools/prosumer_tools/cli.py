@@ -5,7 +5,7 @@ import sys
 
 # The order is that of `prosumer --help`.
 COMMANDS = ("meter", "sign", "check", "clear", "settle", "headers", "receipt", "check-receipt", "statement", "archive",
-            "simulate", "verify", "demo", "neighbourhood", "image", "flash", "provision", "keys", "calibrate", "emulate")
+            "simulate", "verify", "demo", "neighbourhood", "image", "flash", "provision", "keys", "calibrate", "emulate", "feeder")
 
 
 def parser():
