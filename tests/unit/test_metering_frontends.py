@@ -145,7 +145,7 @@ def test_bursts_of_an_spi_converter_stand_for_their_window():
 
 def test_a_torn_burst_is_thrown_away_and_its_time_covered_by_the_next():
     clock = Clock()
-    calls = [0]
+    calls = [300]
 
     def read(channel):
         calls[0] += 1
@@ -160,10 +160,45 @@ def test_a_torn_burst_is_thrown_away_and_its_time_covered_by_the_next():
 
     front = BurstFrontEnd(read, 2000, 400, 1000, ticks, clock.ticks_diff)
     buf = bytearray(1600)
-    assert front.read_window(buf) == (0, 0) and front.torn == 1
-    clock.us += 700000
+    assert front.read_window(buf) == (400, 1000)  # the first stands for its window alone, however late it is
+    calls[0] = 0
+    clock.us += 800000
+    assert front.read_window(buf) == (0, 0) and front.torn == 1 and front.lost == 0
+    clock.us += 900000
     frames, covers = front.read_window(buf)
-    assert frames == 400 and covers > 950
+    assert frames == 400 and 1900 < covers < 2200 and front.lost == 0, covers
+
+
+def test_bursts_that_stay_away_are_lost_time():
+    clock = Clock()
+    answers = [True]
+
+    def read(channel):
+        clock.us += 30
+        if not answers[0]:
+            raise Reject("adc-bus")
+        return 0
+
+    def ticks():
+        clock.us += 3
+        return clock.ticks_us()
+
+    front = BurstFrontEnd(read, 2000, 400, 1000, ticks, clock.ticks_diff)
+    buf = bytearray(1600)
+    front.read_window(buf)
+    answers[0] = False
+    lost = 0
+    began = clock.us
+    for _ in range(30):
+        clock.us += 1000000
+        assert front.read_window(buf) == (0, 0)
+        lost += front.lost
+    answers[0] = True
+    clock.us += 800000
+    frames, covers = front.read_window(buf)
+    lost += front.lost
+    assert frames == 400 and front.torn == 30
+    assert abs(lost // 2 + covers - (clock.us - began) // 1000) < 20, (lost, covers)  # every millisecond is one or the other
 
 
 def test_eight_channels_are_asked_for_as_the_datasheet_says():

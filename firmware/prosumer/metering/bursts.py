@@ -57,7 +57,7 @@ class BurstFrontEnd:
         self.window_ms = window_ms
         self._ticks_us = ticks_us
         self._ticks_diff = ticks_diff
-        self._since = ticks_us()
+        self._since = None
 
     def read_window(self, buf):
         try:
@@ -65,7 +65,11 @@ class BurstFrontEnd:
         except Reject:
             whole = False
         now = self._ticks_us()
-        covers = self._ticks_diff(now, self._since) // 1000
+        if self._since is None:  # the first stands for its own window: nobody counted before
+            self._since = now
+            covers = self.window_ms
+        else:
+            covers = self._ticks_diff(now, self._since) // 1000
         self.lost = 0
         if covers > _LONGEST * self.window_ms:
             self.lost = (covers - whole * self.window_ms) * self.rate_hz // 1000
