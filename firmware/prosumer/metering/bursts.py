@@ -58,6 +58,7 @@ class BurstFrontEnd:
         self._ticks_us = ticks_us
         self._ticks_diff = ticks_diff
         self._since = None
+        self._rest = 0  # microseconds that no window has stood for yet
 
     def read_window(self, buf):
         try:
@@ -67,19 +68,19 @@ class BurstFrontEnd:
         now = self._ticks_us()
         if self._since is None:  # the first stands for its own window: nobody counted before
             self._since = now
-            covers = self.window_ms
+            covers, rest = self.window_ms, 0
         else:
-            covers = self._ticks_diff(now, self._since) // 1000
+            covers, rest = divmod(self._ticks_diff(now, self._since) + self._rest, 1000)
         self.lost = 0
         if covers > _LONGEST * self.window_ms:
             self.lost = (covers - whole * self.window_ms) * self.rate_hz // 1000
             covers = self.window_ms
-            self._since = now
+            self._since, self._rest = now, rest
         if not whole:
             self.torn += 1
             return 0, 0
-        self._since = now
-        return self.frames_max, max(1, covers)
+        self._since, self._rest = now, rest
+        return self.frames_max, covers
 
     def _burst(self, buf):
         period = 1000000 // self.rate_hz
