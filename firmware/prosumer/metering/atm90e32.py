@@ -229,7 +229,7 @@ class Atm90e32:
 
     def power_mw(self, name):
         """Latest active power of a channel, or the sum over all channels of a role."""
-        found = [c.power_mw for c in self.clamps if c.name == name] or [c.power_mw for c in self.clamps if c.role == name]
+        found = [c.power_mw for c in self.clamps if name in (c.name, c.role)]
         if not found:
             raise Reject("no-such-channel")
         return sum(found)

@@ -99,10 +99,10 @@ class House:
 
     def totals(self):
         """(import, export, generation) mWh since the meter was made: the grid clamps and the PV clamps, as journalled."""
-        value = self.registers.durable
-        grid = [n for n, role in self.roles if role == "grid"]
-        pv = [n for n, role in self.roles if role == "pv"]
-        return (sum([value(n + "+") for n in grid]), sum([value(n + "-") for n in grid]), sum([value(n + "+") for n in pv]))
+        return self._total("grid", "+"), self._total("grid", "-"), self._total("pv", "+")
+
+    def _total(self, of, sign):
+        return sum([self.registers.durable(name + sign) for name, role in self.roles if role == of])
 
     def accuracy(self):
         return CLASSES.index(self.calibration.accuracy)
