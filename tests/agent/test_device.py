@@ -120,6 +120,7 @@ print(count, 'run', failed, 'failed')
 
 
 @pytest.mark.parametrize("name", ["test_identity_sha512", "test_identity_seal", "test_identity_machine", "test_identity_keystore",
+                                  "test_identity_wire",
                                   "test_market_envelope", "test_ledger_pool", "test_ledger_simplex"])
 def test_unit_tests_pass_on_the_device_from_the_mounted_sources(meter, name):
     output = meter.mpremote("mount", TESTS, "exec", RUN_MOUNTED.format(name=name))

@@ -69,6 +69,25 @@ def test_the_operator_rotates_the_feeder_key(keys, tmp_path):
     assert feeder.read_text() == before
 
 
+def test_a_keys_record_that_is_not_this_streets_is_refused_before_the_port_is_touched(keys, tmp_path, capsys):
+    genesis, out = tmp_path / "genesis.bin", tmp_path / "keys.bin"
+    (tmp_path / "operator.key").write_text(OPERATOR.hex())
+    genesis.write_bytes(street_with(*MEMBERS))
+    assert keys("rotate", genesis, "--operator", tmp_path / "operator.key", "--feeder", tmp_path / "f.json", "--out", out)[0] == 0
+    good = out.read_bytes()
+    changed = bytearray(good)
+    changed[40] ^= 1
+    genesis2 = tmp_path / "genesis2.bin"
+    genesis2.write_bytes(street_with(*MEMBERS[:2]))
+    provision = ["provision", str(tmp_path / "no-port"), "--name", "mill", "--broker", "h", "--keys", str(out)]
+    for record, street, why in ((bytes(changed), genesis, "is not signed by the operator"), (good[:-1], genesis, "this is no keys record"),
+                                (good, genesis2, "is not signed by the operator of rue-test for its 2 members"), (good, None, "--keys needs --genesis"),
+                                (good, genesis, "no-port")):
+        out.write_bytes(record)
+        assert cli.main([*provision, *(("--genesis", str(street)) if street else ())]) == 2
+        assert why in capsys.readouterr().err
+
+
 def on_bench(tmp_path, capsys, scenario, **options):
     async def run():
         async with Bench(tmp_path, capsys, **options) as bench:

@@ -3,7 +3,6 @@
 The vectors of one whole epoch were made by host_tools/prosumer_tools/feederkeys.py (tests/host/test_identity_wire.py checks that).
 """
 import os
-import sys
 from binascii import hexlify, unhexlify
 
 from prosumer import durable
@@ -17,7 +16,7 @@ _FEEDER = b"feeder-1"
 _OPERATOR = Signer(b"o" * 32)
 _MEMBERS = [Signer(bytes((i,)) * 32) for i in range(3)]
 # Keys of epochs 1 and 2, member 1 left out of the second; feeder keys are b"k" * 32 and b"K" * 32.
-_RECORDS = [unhexlify(h) for h in open(sys.path[0] + "/../vectors/wire_keys.txt").read().split()]
+_RECORDS = [unhexlify(h) for h in open(__file__.rsplit("/unit/", 1)[0] + "/vectors/wire_keys.txt").read().split()]
 
 
 def _clean():
