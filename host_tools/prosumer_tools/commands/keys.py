@@ -1,11 +1,8 @@
-"""`prosumer keys …`: keys of operators, of feeders and of meters. Everything is printed as JSON; no secret ever is.
+"""`prosumer keys …`: keys of one's own and of meters. Everything is printed as JSON; no secret ever is.
 
-    new FILE                    a key of one's own (an operator's): a seed of 32 bytes in hex, readable by its owner alone
+    new FILE                    a key to sign with (`prosumer sign`): a seed of 32 bytes in hex, readable by its owner alone
     show FILE | PORT            its public key; of a meter also what it holds: a PIN, a key that is prepared, the epoch on the wire
-    rotate GENESIS --operator FILE --feeder FILE.json --out KEYS.bin [--without 3,5]
-                                the next feeder key, wrapped for every member but those: to publish retained on the topic that is printed,
-                                and to give to `prosumer provision --keys`. The first time it makes FILE.json, whose holder reads the street
-    open KIND/MEMBER HEX --feeder FILE.json          what a sealed message says; seal: the other way
+    open KIND/MEMBER HEX --feeder FILE.json          what a sealed message says; seal: the other way (`prosumer feeder keys` makes FILE.json)
     prepare PORT                a second key beside the live one, with both signatures of the replacement, for the operator
     replace PORT [--genesis FILE] [--keys FILE]      makes the prepared key the live one, for good; readings that wait are signed again
     pin PORT [--none]           seals the meter's key under a PIN that is asked for (PROSUMER_PIN), to be given at every start
@@ -173,31 +170,6 @@ def _show(args):
     return dict(answer, fingerprint=fingerprint(bytes.fromhex(answer["key"])))
 
 
-def _rotate(args):
-    genesis, seed = checked_genesis(args.genesis), read_seed(args.operator)
-    if public_of(seed)["key"] != genesis.operator.hex():
-        raise BadInput(f"{args.operator} is not the key of this feeder's operator")
-    keys = FeederKeys.load(args.feeder) if args.feeder.exists() else FeederKeys(genesis.feeder_id, {})
-    if keys.feeder_id != genesis.feeder_id:
-        raise BadInput(f"{args.feeder} belongs to another feeder")
-    without = _members(args.without, len(genesis.members))
-    epoch = keys.rotate()
-    members = [None if i in without else m[0] for i, m in enumerate(genesis.members)]
-    record = keys.record(Ed25519PrivateKey.from_private_bytes(seed).sign, members)
-    keys.save(args.feeder)  # before the record can leave: a key that only the meters had would lock the operator out
-    args.out.write_bytes(record)
-    return {"epoch": epoch, "members": len(members) - len(without), "without": sorted(without), "record": str(args.out), "bytes": len(record),
-            "topic": f"p/{genesis.feeder_id.hex()}/keys/{OPERATOR}", "publish_again": ["envelope", "weather"]}
-
-
-def _members(text, count):
-    if not text:
-        return set()
-    if not re.fullmatch(r"\d+(,\d+)*", text) or max(map(int, text.split(","))) >= count:
-        raise BadInput(f"--without: members are numbers from 0 to {count - 1}, with commas between")
-    return {int(n) for n in text.split(",")}
-
-
 def _wire(args):
     kind, _, member = args.topic.partition("/")
     if not kind or not member.isdigit() or int(member) > OPERATOR:
@@ -290,8 +262,8 @@ def _erase(args):
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("keys", help="keys of operators, feeders and meters: make, show, rotate, replace, erase",
-                                   description="Keys of operators, of feeders and of meters.", epilog=__doc__.split("\n\n")[1],
+    parser = subparsers.add_parser("keys", help="keys of one's own and of meters: make, show, replace, erase; open what is sealed",
+                                   description="Keys of one's own and of meters.", epilog=__doc__.split("\n\n")[1],
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
     actions = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
 
@@ -302,12 +274,6 @@ def add_parser(subparsers):
 
     action("new", _new, "make a key: a seed in hex").add_argument("file", metavar="FILE")
     action("show", _show, "public key of a file or of a meter").add_argument("place", metavar="FILE|PORT")
-    rotate = action("rotate", _rotate, "the next feeder key, wrapped for the members")
-    rotate.add_argument("genesis", metavar="GENESIS", type=Path)
-    rotate.add_argument("--operator", required=True, metavar="FILE", help="the operator's key")
-    rotate.add_argument("--feeder", required=True, metavar="FILE.json", type=Path, help="the feeder keys, made if it is not there")
-    rotate.add_argument("--out", required=True, metavar="KEYS.bin", type=Path)
-    rotate.add_argument("--without", metavar="3,5", help="members who have left")
     for name, text in (("open", "what a sealed message says"), ("seal", "a record as it is sent")):
         wire = action(name, _wire, text)
         wire.add_argument("topic", metavar="KIND/MEMBER")
