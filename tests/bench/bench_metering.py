@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "host_tools"), str(ROOT / "tests/bench")]
 
 from metering_cost import cost  # noqa: E402
+from metering_curves import draw  # noqa: E402
 from metering_others import ct_clamp, emonlib, emonlibcm  # noqa: E402
 from prosumer_tools.emulator import adc  # noqa: E402
 from prosumer_tools.unixport import run_firmware  # noqa: E402
@@ -319,34 +320,6 @@ def side_by_side(quick=False):
 
 # -- output ------------------------------------------------------------------------------------------------
 
-def draw(points, path):
-    import matplotlib
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure, (axes, near) = pyplot.subplots(2, 1, figsize=(8, 7), sharex=True)
-    for pf, cap in ANGLES:
-        kind = "capacitive" if cap else "inductive" if pf < 1 else ""
-        curve = [p for p in points if p["pf"] == pf and p["kind"] == kind]
-        for part in axes, near:
-            part.semilogx([p["amps"] for p in curve], [p["error"] for p in curve], "o-", label=f"PF {pf} {kind}")
-    for standard, style in (("class 1", "k-"), ("class C", "k--")):
-        amps = np.geomspace(0.1, IMAX, 400)
-        limits = np.array([limit_of(standard, float(a), 1.0) or np.nan for a in amps])
-        axes.plot(amps, limits, style, lw=0.8, label=f"{standard}, PF 1")
-        axes.plot(amps, -limits, style, lw=0.8)
-    for limit in (-0.1, 0.1):
-        near.axhline(limit, color="k", lw=0.8, ls=":")
-    axes.set(ylabel="error, %", ylim=(-1.8, 1.8), title="8 kHz, 12 bits, 0.55 LSB, 50 µs: beside the standards' limits")
-    near.set(xlabel="current, A", ylabel="error, %", ylim=(-0.12, 0.12), title="the same curves, ±0.1 % dotted")
-    axes.legend(ncol=2, fontsize=8, loc="upper right")
-    for part in axes, near:
-        part.grid(alpha=0.3)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    pyplot.close(figure)
-
-
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", metavar="FILE", help="write all results here as well")
@@ -374,7 +347,7 @@ def main(argv=None):
         print(f"  {p['amps']:5} A  PF {p['pf']} {p['kind']:10} {p['error']:+8.4f}   {limits}")
         if any(x is not None and abs(p["error"]) > x for x in p["limits"].values()):
             missed.append(f"{p['amps']} A PF {p['pf']}")
-    draw(points, ROOT / "build/bench/metering_errors.png")
+    draw(points, ANGLES, limit_of, IMAX, ROOT / "build/bench/metering_errors.png")
     print("other chains: error in % at 10 A PF 1, 10 A PF 0.5, 0.63 A PF 1")
     chains = settings(options.quick)
     for name, *errors in chains:

@@ -8,6 +8,7 @@ from prosumer.metering.calibration import CLASSES, CLASS_PPM
 from prosumer.metering.quantities import isqrt, nearest
 
 _CLIPPED = const(2)  # flags.py
+_REVERSED = const(16)
 _UNIT = const(4096)  # parts of a frame, as in meter.py
 ZERO = array("i", [0] * kernel.WORDS)
 NWMS_PER_MWH = 3600000000000  # 1 mWh = 3.6e12 nanowatt-milliseconds
@@ -33,6 +34,22 @@ class Channel:
         """Frames start … end of `buf` to all sums in `acc`."""
         for g in self.geometry:
             kernel.add_dot(start, end, buf, g, acc)
+
+    def count(self, p, q, span, per, noise, length):
+        """A group of so many nW and nvar stands for span/per ms; noise: variance of a sample's power, mW^2; length: in 1/_UNIT frames."""
+        self.power_nw, self.reactive_nw = p, q
+        e = nearest(p * span, per)
+        if e >= 0:
+            self.imported += e
+        else:
+            self.exported -= e
+        self.reactive += nearest(q * span, per)
+        mw = p // 1000000
+        self.groups += 1
+        self.p_sum += mw
+        self.p_squares += mw * mw
+        self.p_most = max(self.p_most, abs(mw))
+        self.variance += noise * _UNIT * span * span // (length * per * per)
 
     def so_far(self):
         """(import, export) of the open interval in whole mWh: what a journal may count before the interval is closed."""
@@ -80,3 +97,19 @@ class Channel:
             spread = (self.p_squares - self.p_sum * self.p_sum // n) // (n - 1) if n > 1 else self.p_squares
             variance += spread * ms * ms // n
         return (energy // 1000000 + (2 * isqrt(variance) + lost_ms * self.p_most) * 1000000) // NWMS_PER_MWH + 1
+
+
+def check_balance(clamps, ms):
+    """What grid and PV bring and battery and car do not take is what the house uses: if that is negative, a clamp is reversed."""
+    rest = total = 0
+    roles = set()
+    for c in clamps:
+        e = c.imported - c.exported
+        roles.add(c.role)
+        if c.role != "load":
+            rest += e if c.role in ("grid", "pv") else -e
+            total += abs(e)
+    # 100 W and 3 %: what small clamps may be off by
+    if "grid" in roles and "pv" in roles and -rest > 100000000000 * ms + total // 33:
+        for c in clamps:
+            c.flags |= _REVERSED

@@ -16,7 +16,7 @@ from micropython import const
 from prosumer.errors import Reject
 from prosumer.metering import kernel
 from prosumer.metering.calibration import CLASSES, ROLES
-from prosumer.metering.channel import ZERO, Channel
+from prosumer.metering.channel import ZERO, Channel, check_balance
 from prosumer.metering.quantities import active_reactive, isqrt, nearest, step_angle
 
 # flags.py
@@ -335,23 +335,11 @@ class Meter:
             p = 0
         if abs(q) < least:
             q = 0
-        c.power_nw, c.reactive_nw = p, q
-        e = nearest(p * span, per)
-        if e >= 0:
-            c.imported += e
-        else:
-            c.exported -= e
-        c.reactive += nearest(q * span, per)
-        mw = p // 1000000
-        c.groups += 1
-        c.p_sum += mw
-        c.p_squares += mw * mw
-        c.p_most = max(c.p_most, abs(mw))
-        # variance of the energy by the noise of both converters, (mW*ms)^2
+        # power that the noise of both converters is worth in one sample, mW
         v = self._volts[c.phase].level * entry["noise_mc"] * abs(gain) // 1000000000000
         i = c.level * volts["noise_mc"] * abs(volts["gain_nv"]) // 1000000000000
-        c.variance += (v * v + i * i) * _UNIT * span * span // (length * per * per)
-        if c.role == "pv" and mw < -20 * (entry["no_load_mw"] + 1):
+        c.count(p, q, span, per, v * v + i * i, length)
+        if c.role == "pv" and p < -20000000 * (entry["no_load_mw"] + 1):
             c.flags |= _REVERSED
 
     # -- readings ---------------------------------------------------------------------------------------
@@ -389,7 +377,7 @@ class Meter:
         span, per = (self._ms, 1) if self._ms else (n * 1000000, _UNIT * rate)
         volts = [isqrt(c.squares // n) // 1000000 if n else 0 for c in self._volts]
         if n:
-            self._check_balance(span // per)
+            check_balance(self.clamps, span // per)
         channels = {}
         flags = self.flags
         for c in self.clamps:
@@ -404,18 +392,3 @@ class Meter:
                "channels": channels}
         self._begin_interval()
         return out
-
-    def _check_balance(self, ms):
-        """What grid and PV bring and battery and car do not take is what the house uses: if that is negative, a clamp is reversed."""
-        rest = total = 0
-        roles = set()
-        for c in self.clamps:
-            e = c.imported - c.exported
-            roles.add(c.role)
-            if c.role != "load":
-                rest += e if c.role in ("grid", "pv") else -e
-                total += abs(e)
-        # 100 W and 3 %: what small clamps may be off by
-        if "grid" in roles and "pv" in roles and -rest > 100000000000 * ms + total // 33:
-            for c in self.clamps:
-                c.flags |= _REVERSED
