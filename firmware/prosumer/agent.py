@@ -295,11 +295,13 @@ class Agent:
 
     def tell(self, slot):
         """What a person, Home Assistant or the live view wants to see, once a slot."""
+        state = self.node.state
         told = {
             "slot": slot, "final_slot": self.node.final.slot, "final_hash": self.node.final_hash.hex(), "counts": self.counts, "epoch": self.wire.epoch,
+            "genesis": self.genesis.number, "operator_seq": state.operator_seq,
             "heap_code": self.heap_code, "heap_free": self.lowest_free, "sent": self.session.published, "received": self.session.received}
         if not self.wire.epoch or self.config.get("tell"):  # else no broker learns what the house uses, unless its people want that
-            account = self.node.state.accounts[self.me]
+            account = state.accounts[self.me]
             totals = self.house.totals()
             told.update({
                 "power_mw": self.house.power_mw, "voltage_mv": self.house.meter.voltage_mv, "flags": self.house.flags,

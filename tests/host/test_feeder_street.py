@@ -1,0 +1,92 @@
+"""`prosumer feeder` on a street of emulated meters: started by it, sealed, paid, amended and looked at by it, while the street trades."""
+import asyncio
+import json
+import threading
+
+from feeder_kit import PASSPHRASE
+from prosumer_tools.cli import main
+from prosumer_tools.operator import key, link, record
+from prosumer_tools.operator.desk import Desk
+from prosumer_tools.street.story import Story
+from street_kit import Game, play_async
+
+SLOTS = 11
+
+
+class Operated(Game):
+    """The operator of this street is `prosumer feeder` in the folder `desk`."""
+
+    def __init__(self, folder, **options):
+        super().__init__(folder, sealed=True, **options)
+        self.desk, self.said_by, self.failed = folder / "desk", {}, []
+        self.operator = self
+        self.street_toml = folder / "street.toml"
+
+    def describe(self, names, **changes):
+        numbers = {"retail_ucr_per_kwh": 250_000, **changes}
+        homes = "".join(f'[[home]]\nname = "{h.name}"\npv_kwp = {h.pv_kwp}\n' for h in self.street.homes if h.name in names)
+        self.street_toml.write_text('name = "Test Street"\nslot_minutes = 5\n[tariff]\n' + "".join(f"{k} = {v}\n" for k, v in numbers.items()) + homes)
+
+    def genesis(self, street, keys, start_s):
+        """In place of the test's own operator."""
+        self.describe([h.name for h in street.homes])
+        (self.out / "meters.json").write_text(json.dumps({name: k.hex() for name, k in keys.items()}))
+        self.feeder("new", self.street_toml, "--keys", self.out / "meters.json", "--start", start_s)
+        self.genesis_bytes = (self.desk / "genesis.bin").read_bytes()
+        return self.genesis_bytes
+
+    def envelope(self, *record_of):
+        return record.envelope(key.load(self.desk / "operator.pem"), *record_of)
+
+    def feeder(self, what, *arguments):
+        if main(["feeder", what, *map(str, arguments), "--desk", str(self.desk)]):
+            self.failed.append((what, *arguments))
+
+    def _new_epoch(self, without=()):
+        self.tell_the_recorder()
+        return (self.desk / "keys-1-genesis-0.bin").read_bytes()
+
+    def tell_the_recorder(self):
+        """As an archive gets the keys: before the meters do."""
+        self.feeder_keys.epochs.update(Desk(self.desk).keys().epochs)
+
+    def meanwhile(self, *steps):
+        """Commands one after the other, while virtual time goes on."""
+        at = ("--broker", f"127.0.0.1:{self.supervisor.broker.port}")
+
+        def work():
+            for what, *arguments in steps:
+                self.feeder(what, *arguments, *(at if what in ("publish", "status", "pay") else ()))
+        threading.Thread(target=work).start()
+
+
+def test_a_street_is_started_sealed_paid_amended_and_watched(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PROSUMER_OPERATOR_PASSPHRASE", PASSPHRASE)
+    monkeypatch.setattr(link, "_SILENCE_S", 0.3)
+
+    def pay(game):
+        game.meanwhile(("publish", "--wait", 30), ("pay", "in", "birch", "25", "--note", "June", "--wait", 30))
+
+    def amend(game):
+        game.describe(["alder", "birch", "cedar", "dogwood"], retail_ucr_per_kwh=270_000)
+        game.feeder("amend", game.street_toml)
+        game.tell_the_recorder()
+        game.meanwhile(("publish", "--wait", 30), ("status",))
+
+    game = Operated(tmp_path, count=5, slots=SLOTS, speed=200, faults=[(2, 20, pay), (6, 20, amend)])
+    run = asyncio.run(play_async(game))
+    said = capsys.readouterr().out
+    assert not game.failed, said
+    assert "keys of epoch 1: 5 of 5 meters have it" in said
+    assert "payments up to 0: 5 of 5 meters have it" in said
+    assert "elm (member 4) leaves" in said and "genesis 1: 4 of 4 meters have it" in said and "keys of epoch 2: 4 of 4 meters have it" in said
+    assert "4 of 4 members online" in said
+    assert run.result.ok, run.result.faults
+    states = {name: run.states[name] for name in ("alder", "birch", "cedar", "dogwood")}
+    assert {(s["genesis"], s["epoch"], s["operator_seq"]) for s in states.values()} == {(1, 2, 1)}
+    assert len({s["final_hash"] for s in states.values()}) == 1
+    story = Story(game.genesis_bytes)
+    for slot in run.blocks:
+        story.take((run.folder / "records" / f"block-{slot:05d}.bin").read_bytes())
+    assert story.books.accounts[1].balance_ucr > 24_000_000, "what birch paid in, less what it used"
+    assert (game.desk / "payments.csv").read_text().splitlines()[1].split(",")[-1].isdigit()
