@@ -16,6 +16,7 @@ from prosumer.identity.members import Members
 from prosumer.identity.wire import Wire
 from prosumer.ledger.headers import HeaderRing
 from prosumer.ledger.node import Node
+from prosumer.ledger.pool import credit_ucr
 from prosumer.link import topics
 from prosumer.link.session import Session
 from prosumer.market.envelope import allowance, guard
@@ -227,7 +228,7 @@ class Agent:
         consumption, generation = self.house.consumption()
         running = (self.slot, max(0, consumption) * length // done, max(0, generation) * length // done)
         plant = self.hal.plant()
-        curve = self.trader.make(running, plant)
+        curve = self.trader.make(running, plant, credit_ucr(self.genesis, self.node.state, self.me))
         if not self.whole_slot:
             self.announce()  # neighbours may have restarted with us and lost what we said when the slot began
         if curve and self.slot >= -1:

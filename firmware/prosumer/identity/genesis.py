@@ -130,10 +130,26 @@ class Genesis:
             day, minute = self._local(slot)
             for days, start, end, retail, feed_in in self.bands:
                 if days >> (day + 3) % 7 & 1 and start <= minute < end:  # 1 January 1970 was a Thursday
-                    from prosumer.market.book import Tariff
-                    return Tariff(retail, feed_in, self.min_price_ucr_per_kwh, self.max_price_ucr_per_kwh,
-                                  self.local_fee_ucr_per_kwh, self.loss_per_mille)
+                    return self._with(retail, feed_in)
         return self
+
+    def dearest(self):
+        """The highest retail and the lowest feed-in price of the calendar, for energy whose slot nobody knows."""
+        if not self.bands:
+            return self
+        return self._with(max([self.retail_ucr_per_kwh] + [b[3] for b in self.bands]), min([self.feed_in_ucr_per_kwh] + [b[4] for b in self.bands]))
+
+    def _with(self, retail, feed_in):
+        from prosumer.market.book import Tariff
+        return Tariff(retail, feed_in, self.min_price_ucr_per_kwh, self.max_price_ucr_per_kwh, self.local_fee_ucr_per_kwh, self.loss_per_mille)
+
+    def month(self, slot):
+        """Months since the year 0, of the local calendar; from days since 1970 in eras of 400 years that begin in March."""
+        day = self._local(slot)[0] + 719468
+        era, day = divmod(day, 146097)
+        year = (day - day // 1460 + day // 36524 - day // 146096) // 365
+        month = (5 * (day - (365 * year + year // 4 - year // 100)) + 2) // 153  # 0: March
+        return (400 * era + year) * 12 + month + 2
 
     # -- wires
 

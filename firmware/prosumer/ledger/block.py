@@ -11,10 +11,11 @@ from prosumer.ledger.pool import check_order, check_trader, fault, good, rank
 from prosumer.ledger.state import Account, State
 from prosumer.link import topics
 from prosumer.market import clearing, settlement
-from prosumer.records import MAX_TRANSFERS, ROLE_GENERATES, ROLE_LEFT, Body, Header, Reading, Transfer
+from prosumer.records import MAX_TRANSFERS, ROLE_GENERATES, ROLE_HEAD, ROLE_LEFT, Body, Header, Reading, Transfer
 
 _EPOCH_SLOTS = const(2016)  # in a street of many voters others are the committee after that long
 _COMMITTEE = const(40)
+_NOT_BEGUN = -(1 << 63)  # State.lost_mwh until head and houses stand at one slot
 
 
 def limits(genesis, body, slot):
@@ -41,7 +42,7 @@ def build(genesis, state, slot, pool, salt, skip=True):
     elif pool.amendment and pool.amendment.previous == genesis.hash and len(pool.amendment.raw) <= left:
         amendments = [pool.amendment]
     left -= sum([len(r.raw) for r in evidence + amendments])
-    runs = [pool.readings_for(m, state.accounts[m], slot - 1, skip) for m in range(n)]
+    runs = [pool.readings_for(m, state.accounts[m], slot - 1, skip) if _metered(genesis, state, m) else [] for m in range(n)]
     left = left // Reading.size() - n  # there is room for one reading of each, and for these
     for i in range(n):
         m = (slot + i) % n  # another member first in each slot
@@ -134,6 +135,8 @@ def execute(genesis, state, slot, body, verified):
         green.move(state, t)
         verified(t)
     _settle(genesis, state, slot, body.readings, verified)
+    _losses(genesis, state)
+    _share(genesis, state, slot)
     cleared = _clear(genesis, state, slot, body)
     digests = {}
     for commit in _sorted(body.commits, "commits", lambda c: c.member):
@@ -201,35 +204,39 @@ def _clear(genesis, state, slot, body):
             penalty += genesis.penalty_ucr
     for s in [s for s in state.commits if s <= slot + 1]:
         del state.commits[s]
-    cleared = clearing.clear(slot + 1, genesis, limits(genesis, body, slot + 1), orders)
+    tariff = genesis.tariff(slot + 1)
+    cleared = clearing.clear(slot + 1, tariff, limits(genesis, body, slot + 1), orders)
     fills = {m: f for m, f in cleared.fills.items() if f != (0, 0)}
     if fills:
         state.positions[slot + 1] = (cleared.price_ucr_per_kwh, fills)
-    pool = settlement.pool_with_utility(genesis, cleared.import_mwh, cleared.export_mwh,
-                                        settlement.lost_mwh(genesis, cleared.volume_mwh))
+    pool = settlement.pool_with_utility(tariff, cleared.import_mwh, cleared.export_mwh,
+                                        settlement.lost_mwh(tariff, cleared.volume_mwh))
     state.feeder_ucr += pool + penalty
     state.utility_ucr -= pool
     return cleared
 
 
+def _metered(genesis, state, member):
+    """Whether readings of a member count: of one that has left, until its last trade is settled."""
+    return not genesis.members[member][1] & ROLE_LEFT or [s for s in state.positions if member in state.positions[s][1]]
+
+
 def _settle(genesis, state, slot, readings, verified):
     """Readings in, balances and green coins changed."""
     for r in _sorted(readings, "readings", lambda r: (r.member, r.seq)):
-        if r.member >= genesis.n:
+        if r.member >= genesis.n or not _metered(genesis, state, r.member):
             raise Reject("not-a-member")
-        a = state.accounts[r.member]
+        a, roles = state.accounts[r.member], genesis.members[r.member][1]
         gap_import, gap_export, minted = a.gap(r, slot, genesis.fuse_mwh(r.member))
         verified(r)
-        if fault(r):  # its energy counts at the tariff, its trades as a missing reading's
-            gap_import += r.interval_import_mwh
-            gap_export += r.interval_export_mwh
-        else:
-            _book(genesis, state, r.member, r.slot, r)
-        for s in [s for s in sorted(state.positions) if s <= r.slot and r.member in state.positions[s][1]]:
-            _book(genesis, state, r.member, s, None)
-        if gap_import or gap_export:
-            _enter(state, r.member, settlement.correct(genesis, 0, 0, gap_import, gap_export))
-        if genesis.members[r.member][1] & ROLE_GENERATES:
+        if not roles & ROLE_HEAD:
+            _trades(genesis, state, r, gap_import, gap_export)
+        if not a.next_seq:
+            state.lost_mwh = _NOT_BEGUN  # what a new meter's house took before is not lost on the way
+        elif state.lost_mwh != _NOT_BEGUN:
+            net = gap_import + r.interval_import_mwh - gap_export - r.interval_export_mwh
+            state.lost_mwh += net if roles & ROLE_HEAD else -net
+        if roles & ROLE_GENERATES:
             a.green_mwh += minted + r.interval_generation_mwh
         a.advance(r, r.hash(genesis.feeder_id))
     oldest = slot - genesis.correction_s // genesis.slot_s
@@ -240,12 +247,53 @@ def _settle(genesis, state, slot, readings, verified):
         del state.positions[s]
 
 
+def _trades(genesis, state, r, gap_import, gap_export):
+    """Settle what the reading of a house closes: its slot, older ones by rule, and what came in between them at the tariff."""
+    if fault(genesis, r):  # its energy counts at the tariff, its trades as a missing reading's
+        gap_import += r.interval_import_mwh
+        gap_export += r.interval_export_mwh
+    else:
+        _book(genesis, state, r.member, r.slot, r)
+    for s in [s for s in sorted(state.positions) if s <= r.slot and r.member in state.positions[s][1]]:
+        _book(genesis, state, r.member, s, None)
+    if gap_import or gap_export:  # of one slot, or nobody knows of which: then late readings must not make it cheaper
+        known = state.accounts[r.member].next_slot == r.slot
+        _enter(state, r.member, settlement.correct(genesis.tariff(r.slot) if known else genesis.dearest(), 0, 0, gap_import, gap_export))
+
+
+def _losses(genesis, state):
+    """Where a head meter is: once it and all houses are read up to one slot, the utility charges the street what was lost on the way."""
+    lost, roles = state.lost_mwh, [m[1] for m in genesis.members]
+    read = [a.next_slot for a, role in zip(state.accounts, roles) if not role & ROLE_LEFT]
+    if not [r for r in roles if r & (ROLE_HEAD | ROLE_LEFT) == ROLE_HEAD]:
+        lost = _NOT_BEGUN  # nobody says
+    elif not read or min(read) != max(read):
+        return
+    if lost != _NOT_BEGUN:
+        cost = settlement.gets(genesis.tariff(read[0] - 1).retail_ucr_per_kwh, lost)
+        state.feeder_ucr -= cost
+        state.utility_ucr += cost
+    state.lost_mwh = 0
+
+
+def _share(genesis, state, slot):
+    """The first block of a local month shares out the feeder account, or its debt, alike; what does not divide stays there."""
+    month = genesis.month(slot)
+    if month > state.month:
+        state.month = month
+        mine = [m for m in range(genesis.n) if good(check_trader, genesis, state, m)]
+        if mine:
+            part, state.feeder_ucr = divmod(state.feeder_ucr, len(mine))
+            for m in mine:
+                state.accounts[m].balance_ucr += part
+
+
 def _book(genesis, state, member, slot, reading):
     """Settle one member's trades of `slot` against its reading; None: by the missing-reading rule."""
     price, fills = state.positions.get(slot, (0, {}))
     bought, sold = fills.pop(member, (0, 0))
     metered = (reading.interval_import_mwh, reading.interval_export_mwh) if reading else (0, 0)
-    _enter(state, member, settlement.settle(genesis, price, bought, sold, *metered))
+    _enter(state, member, settlement.settle(genesis.tariff(slot), price, bought, sold, *metered))
 
 
 def _enter(state, member, entry):

@@ -6,10 +6,11 @@ from micropython import const
 
 from prosumer import durable
 from prosumer.errors import Reject
+from prosumer.identity.genesis import NO_LIMIT
 from prosumer.ledger.state import Account
 from prosumer.link import topics
-from prosumer.market import clearing
-from prosumer.records import FAULTS, MAX_LATE_READINGS, MAX_TRANSFERS, ROLE_HEAD, ROLE_LEFT
+from prosumer.market.book import check_curve, exposure_ucr
+from prosumer.records import FAULTS, MAX_LATE_READINGS, MAX_TRANSFERS, ROLE_GENERATES, ROLE_HEAD, ROLE_LEFT, ROLE_STORES
 
 _MAX_ENVELOPES = 6
 _MAX_WAITING = const(2)  # transfers of one member; the operator may pay many at a time
@@ -26,6 +27,7 @@ class Pool:
         self.evidence = None   # one is enough: the next liar has his turn after this one
         self.amendment = None  # the newest Genesis that the operator signed
         self.path = None
+        self.excluded = 0      # bitmap, of the agreed state
         self.late = []      # (kind, slot, member) of what came too close to its gate to be missed in the block
 
     @staticmethod
@@ -35,8 +37,9 @@ class Pool:
             raise Reject("wrong-slot")
 
     def add_commit(self, commit, now_ms):
-        """True if it is new. Reject: wrong-slot, cannot-trade, bad-signature, two-orders (the first stays, both are evidence)."""
+        """True if it is new. Reject: wrong-slot, not-a-member, cannot-trade, excluded, bad-signature, two-orders (the first stays, both are evidence)."""
         self._near(commit.slot, self.genesis.slot_at(now_ms) + 2)
+        check_trader(self.genesis, self, commit.member)
         known = self.commits.get(commit.slot, {}).get(commit.member)
         if known:
             if known.digest != commit.digest:
@@ -204,6 +207,7 @@ class Pool:
         """Drop what the agreed state has overtaken. `state` is used up."""
         for m, account in enumerate(state.accounts):
             self.readings[m] = [r for r in self.readings[m] if r.seq >= account.next_seq]
+        self.excluded = state.excluded
         if self.evidence and state.excluded >> self.evidence.member & 1:
             self.evidence = None
         if self.transfers:
@@ -255,10 +259,32 @@ def check_trader(genesis, state, member):
 
 
 def check_order(genesis, state, order):
-    """Who may trade, price curve within the rules and the member's fuse; Reject otherwise."""
-    check_trader(genesis, state, order.member)
-    clearing.check_curve(order.buy, order.sell, genesis, genesis.fuse_mwh(order.member))
+    """Who may trade, price curve within the rules, the member's fuse, what its meter can have and its credit; Reject otherwise.
+
+    `state`: the agreed one before the block, so that everyone sees the same balances."""
+    member, buy, sell = order.member, order.buy, order.sell
+    check_trader(genesis, state, member)
+    if sell and not genesis.members[member][1] & (ROLE_GENERATES | ROLE_STORES):
+        raise Reject("cannot-sell")
+    tariff = genesis.tariff(order.slot)
+    check_curve(buy, sell, tariff, genesis.fuse_mwh(member))
+    credit = credit_ucr(genesis, state, member)
+    if credit is not None and exposure_ucr(tariff, buy, sell) > credit:
+        raise Reject("over-credit")
 
 
-def fault(reading):
-    return reading.flags & FAULTS
+def credit_ucr(genesis, state, member):
+    """What orders of a member may cost at worst: balance and credit limit, less what its open trades may. None: no limit."""
+    if genesis.credit_limit_ucr == NO_LIMIT:
+        return None
+    credit = state.accounts[member].balance_ucr + genesis.credit_limit_ucr
+    for slot, (price, fills) in state.positions.items():
+        if member in fills:
+            bought, sold = fills[member]
+            credit -= exposure_ucr(genesis.tariff(slot), [(price, bought)], [(price, sold)])
+    return credit
+
+
+def fault(genesis, reading):
+    """Whether a reading settles nothing: the meter doubts it, or its accuracy class is too low."""
+    return reading.flags & FAULTS or reading.accuracy < genesis.accuracy

@@ -4,7 +4,7 @@ One pure decision a tick, from what is measured now to what each device may do, 
 and is in force within the tick. Cuts come in the order that hurts least: the car waits, the battery helps, and only then
 generation is limited or loads are shed. Powers are mW; devices are positive when they take.
 """
-from prosumer.records import ROLE_GENERATES
+from prosumer.records import ROLE_GENERATES, ROLE_HEAD, ROLE_LEFT
 
 
 def allowance(genesis, member, limits_mwh, fills):
@@ -18,10 +18,12 @@ def allowance(genesis, member, limits_mwh, fills):
     bought, sold = fills.get(member, (0, 0))
     fuses = exporting = 0
     for _, roles, fuse_a, _ in genesis.members:
+        if roles & (ROLE_HEAD | ROLE_LEFT):
+            continue
         fuses += fuse_a
         exporting += fuse_a if roles & ROLE_GENERATES else 0
     _, roles, fuse_a, _ = genesis.members[member]
-    import_mwh = bought + max(0, limits_mwh[0] - max(0, net)) * fuse_a // fuses
+    import_mwh = bought + max(0, limits_mwh[0] - max(0, net)) * fuse_a // (fuses or 1)
     export_mwh = sold + (max(0, limits_mwh[1] - limits_mwh[1] // 32 - max(0, -net)) * fuse_a // exporting if roles & ROLE_GENERATES else 0)
     return import_mwh, export_mwh
 

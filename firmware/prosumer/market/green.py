@@ -1,11 +1,13 @@
 """Green coins, one for each metered renewable mWh, and the operator's payments: what a signed transfer moves. Loaded when there is one.
 
+    {"give_mwh": 5000000, "to": 3}    {"retire_mwh": 5000000, "for": "heat pump 2026"}    what a member asks its own meter for
+
 Coins are minted as the advance of a generation register, which never decreases and is signed with every reading, so that a
 mWh is not minted twice, whatever is sent again. They are given to a neighbour, or retired when used as a certificate.
 """
 from prosumer.errors import Reject
 from prosumer.link.topics import OPERATOR
-from prosumer.records import GIVE, PAY_IN, PAY_OUT, RETIRE
+from prosumer.records import GIVE, PAY_IN, PAY_OUT, RETIRE, Transfer
 
 
 def next_seq(state, member):
@@ -53,3 +55,24 @@ def move(state, t):
     else:
         giver.retired_mwh += amount
     giver.next_transfer += 1
+
+
+def request(message, genesis, member, account, signer):
+    """The signed Transfer that a person's JSON object asks for, next in the member's sequence. Reject: bad-request, and what `move` refuses."""
+    note = message.get("for", "")
+    note = note.encode() if type(note) is str else b"-" * 17
+    give = "give_mwh" in message
+    amount, to = (message["give_mwh"], message.get("to")) if give else (message.get("retire_mwh"), member)
+    if sorted(message) not in (["give_mwh", "to"], ["for", "give_mwh", "to"], ["for", "retire_mwh"]) or type(amount) is not int or type(to) is not int or len(note) > 16:
+        raise Reject("bad-request")
+    if not 0 < amount < 1 << 48:
+        raise Reject("bad-amount")
+    if not 0 <= to < genesis.n:
+        raise Reject("not-a-member")
+    if give and to == member:
+        raise Reject("wrong-recipient")
+    if amount > account.green_mwh:
+        raise Reject("already-retired" if amount <= account.green_mwh + account.retired_mwh else "unfunded")
+    t = Transfer(member=member, kind=GIVE if give else RETIRE, seq=account.next_transfer, to=to, amount=amount, note=note + bytes(16 - len(note)))
+    t.signature = signer.sign(t.message(genesis.feeder_id))
+    return t

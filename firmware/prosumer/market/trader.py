@@ -9,8 +9,9 @@ from prosumer import durable
 from prosumer.codec import Cursor, list_pieces
 from prosumer.errors import Reject
 from prosumer.market import bidding, flexibility, settlement
+from prosumer.market.book import exposure_ucr
 from prosumer.market.forecast import Forecast, hourly
-from prosumer.records import Commit, Order
+from prosumer.records import ROLE_GENERATES, ROLE_HEAD, ROLE_LEFT, ROLE_STORES, Commit, Order
 
 _ENTRIES = const(96)  # of an outlook: a day of slots of 15 minutes and more
 
@@ -48,8 +49,6 @@ class Trader:
         self.battery = flexibility.Battery(b["capacity_mwh"], b["power_mw"], b.get("efficiency_permille", 950)) if b else None
         self.ev = flexibility.Ev(e["power_mw"]) if e else None
         self.peak_mwh = devices.get("pv", {}).get("peak_mw", 0) * genesis.slot_s // 3600
-        loss_fee = settlement.local_charges(genesis, genesis.feed_in_ucr_per_kwh)[0]
-        self.local = loss_fee[0] + loss_fee[1]
         self.sealed = {}  # slot → Order
         orders = durable.load(folder + "orders")
         if orders:
@@ -72,17 +71,24 @@ class Trader:
 
     def price_outlook(self, slot, count, span=1):
         """Expected prices of `count` slots from `slot`, or of every `span`-th."""
-        light = [self.irradiance(slot + i * span) for i in range(count)]
-        return self.forecast.prices(slot, count, self.genesis.retail_ucr_per_kwh, self.genesis.feed_in_ucr_per_kwh, light, span)
+        light, g = [self.irradiance(slot + i * span) for i in range(count)], self.genesis
+        prices = self.forecast.prices(slot, count, g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh, light, span)
+        if g.bands:  # other weekdays, other tariffs
+            for i in range(count):
+                prices[i] = min(prices[i], g.tariff(slot + i * span).retail_ucr_per_kwh)
+        return prices
 
     # -- orders
 
-    def make(self, running, plant):
+    def make(self, running, plant, credit=None):
         """Sealed Order for two slots after `running` = (slot, consumption_mwh, generation_mwh scaled to the whole slot).
 
-        `plant`: (soc_mwh, capacity_mwh, ev_plugged, ev_need_mwh, ev_deadline_s).
+        `plant`: (soc_mwh, capacity_mwh, ev_plugged, ev_need_mwh, ev_deadline_s); `credit`: what it may cost (pool.credit_ucr), or None.
         Returns (buy, sell), or None when there is nothing to buy or sell.
         """
+        roles = self.genesis.members[self.member][1]
+        if roles & (ROLE_HEAD | ROLE_LEFT):
+            return None
         slot, target = running[0], running[0] + 2
         # what the next slot's order will have got: it is cleared at the coming gate, which is too late for this one
         order, position = self.sealed.get(slot + 1), 0
@@ -91,6 +97,8 @@ class Trader:
         run = running + (self.irradiance(slot),)
         use, sun, deviation = self.forecast.predict(target, run, self.irradiance(target))
         g, flex, can_have = self.genesis, [], 0
+        tariff, dearest = g.tariff(target), g.dearest()
+        retail, feed_in = dearest.retail_ucr_per_kwh, dearest.feed_in_ucr_per_kwh  # what is stored is worth tomorrow's prices
         if sun:
             can_have = min(sun + 3 * deviation, self.peak_mwh or sun)
         if self.battery:
@@ -99,17 +107,26 @@ class Trader:
             span = -(-self.per_day // _ENTRIES)
             outlook = self.forecast.ahead(target + 1, self.per_day // span, span)
             prices = self.price_outlook(target + 1, self.per_day // span, span)
-            steps = self.battery.steps(stored, outlook, self.slot_s, g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh, prices, span)
+            steps = self.battery.steps(stored, outlook, self.slot_s, retail, feed_in, prices, span)
             flex += steps
             can_have += sum([give for _, _, give in steps])
         left = self.slots_left(plant, target)
         if left:
             need = plant[3] - self._planned(slot + 1, position)
-            flex += self.ev.steps(need, left, self.slot_s, g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh,
-                                  self.price_outlook(target + 1, min(left, _ENTRIES)))
-        fuse = g.fuse_mwh(self.member)
-        buy, sell = bidding.make_order(g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh, use - sun, deviation, flex, fuse,
-                                       min(can_have, fuse), self.local, self.forecast.tails)
+            flex += self.ev.steps(need, left, self.slot_s, retail, feed_in, self.price_outlook(target + 1, min(left, _ENTRIES)))
+        retail, feed_in = tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh
+        loss, fee = settlement.local_charges(tariff, feed_in)[0]
+        most = least = g.fuse_mwh(self.member)
+        if not roles & (ROLE_GENERATES | ROLE_STORES):
+            can_have = 0
+        if credit is not None:
+            if order:
+                credit -= exposure_ucr(g.tariff(slot + 1), order.buy, order.sell)
+            per_mwh = retail + tariff.local_fee_ucr_per_kwh + settlement.pays(retail, tariff.loss_per_mille * 1000)
+            credit = max(0, credit) * 1000000
+            most = min(most, credit // per_mwh)
+            least = min(least, credit // max(1, per_mwh - feed_in))
+        buy, sell = bidding.make_order(retail, feed_in, use - sun, deviation, flex, most, min(can_have, least), loss + fee, self.forecast.tails)
         return (list(buy), list(sell)) if buy or sell else None
 
     def slots_left(self, plant, slot):
@@ -128,10 +145,10 @@ class Trader:
         left = self.slots_left(plant, slot)
         if not left:
             return 0
-        g = self.genesis
-        steps = self.ev.steps(plant[3], left, self.slot_s, g.retail_ucr_per_kwh, g.feed_in_ucr_per_kwh,
+        dearest = self.genesis.dearest()
+        steps = self.ev.steps(plant[3], left, self.slot_s, dearest.retail_ucr_per_kwh, dearest.feed_in_ucr_per_kwh,
                               self.price_outlook(slot + 1, min(left, _ENTRIES)))
-        return flexibility.must_mw(steps, g.retail_ucr_per_kwh, self.slot_s)
+        return flexibility.must_mw(steps, dearest.retail_ucr_per_kwh, self.slot_s)
 
     def seal(self, slot, curve, salt):
         """The signed Commit for (buy, sell) of `slot`; the order behind it is durable. None if one is sealed already."""

@@ -9,30 +9,12 @@ from hashlib import sha256
 
 from . import genesis as street
 from . import rules
-from .genesis import GENERATES, HEAD, LEFT
-from .records import GIVE, OPERATOR, PAY_IN, PAY_OUT, RETIRE
+from .accounts import Account, Accounts
+from .genesis import GENERATES, HEAD, LEFT, STORES
 from .rules import Entry
 from .trees import salted_root
 
 LATE = 4  # readings of a member that one block may take
-
-
-@dataclass
-class Account:
-    balance_ucr: int = 0
-    green_mwh: int = 0
-    next_slot: int = 0
-    next_seq: int = 0
-    import_mwh: int = 0
-    export_mwh: int = 0
-    generation_mwh: int = 0
-    head: bytes = bytes(32)
-    retired_mwh: int = 0
-    next_transfer: int = 0
-
-    def pack(self):
-        return struct.pack(">qQIIQQQ32sQI", self.balance_ucr, self.green_mwh, self.next_slot, self.next_seq, self.import_mwh,
-                           self.export_mwh, self.generation_mwh, self.head, self.retired_mwh, self.next_transfer)
 
 
 @dataclass
@@ -44,18 +26,19 @@ class Outcome:
     entries: list = field(default_factory=list)
     penalized: list = field(default_factory=list)
     minted: dict = field(default_factory=dict)  # member → mWh of new coins
+    lost: tuple = (0, 0)  # mWh and ucr that a head meter showed to be lost
 
     def by_member(self):
-        """{member: {"trade_ucr", "loss_ucr", "fee_ucr", "imbalance_ucr", "penalty_ucr"}}"""
+        """{member: {"trade_ucr", "loss_ucr", "fee_ucr", "imbalance_ucr", "penalty_ucr", "share_ucr", "payment_ucr"}}"""
         out = {}
         for e in self.entries:
-            sums = out.setdefault(e.member, dict.fromkeys(("trade_ucr", "loss_ucr", "fee_ucr", "imbalance_ucr", "penalty_ucr"), 0))
+            sums = out.setdefault(e.member, dict.fromkeys(Entry.LEGS, 0))
             for name in sums:
                 sums[name] += getattr(e, name)
         return out
 
 
-class Books:
+class Books(Accounts):
     def __init__(self, genesis):
         self.genesis = genesis
         self.accounts = [Account() for _ in genesis.members]
@@ -106,13 +89,14 @@ class Books:
                 limits = e.import_limit_mwh, e.export_limit_mwh
             else:
                 fault(e, f"is not for slot {slot + 1}")
-        for o in block.orders:  # by what they meant when they were sealed: before anything of this block counts
+        for o in block.orders:  # before anything of this block counts
             self._barred(o, fault)
+            self._credit(o, fault)
         self.salt = block.salt
         entries, self.minted = [], {}
         _in_order(block.transfers, lambda t: (t.member, t.seq), fault)
         for t in block.transfers:
-            self._transfer(t, fault)
+            self._transfer(t, slot, entries, fault)
         _in_order(block.readings, lambda r: (r.member, r.seq), fault)
         for r in block.readings:
             self._read(slot, r, entries, fault)
@@ -120,7 +104,10 @@ class Books:
             for m in sorted(self.positions[s][1]):
                 entries.append(self._close(m, s))
         self.positions = {s: p for s, p in self.positions.items() if p[1]}
+        charged = self._losses()
+        self._share(slot, entries)
         outcome = self._clear(block, limits, entries, fault)
+        outcome.lost = charged
         _in_order(block.commits, lambda c: c.member, fault)
         for c in block.commits:
             if c.slot != slot + 2:
@@ -140,53 +127,22 @@ class Books:
             return "is from one that does not trade"
         return "is from a member that is excluded" if self.excluded >> member & 1 else None
 
+    def _credit(self, o, fault):
+        """Against the agreed balances before this block: what the order and the open trades may cost at worst."""
+        g = self.genesis
+        if o.member >= g.n or g.credit_limit_ucr == street.NO_LIMIT:
+            return
+        room = self.accounts[o.member].balance_ucr + g.credit_limit_ucr
+        for s, (price, fills) in self.positions.items():
+            bought, sold = fills.get(o.member, (0, 0))
+            room -= rules.exposure(g.tariff(s), [(price, bought)], [(price, sold)])
+        risk = rules.exposure(g.tariff(o.slot), o.buy, o.sell)
+        if risk > room:
+            fault(o, f"may cost {risk} ucr, and the member's credit is {room}")
+
     def _barred(self, record, fault):
         if self._bar(record.member):
             fault(record, self._bar(record.member))
-
-    def _transfer(self, t, fault):
-        """Coins of a member, or the operator's payment. One that breaks a rule is not booked."""
-        trouble = self._transfer_fault(t)
-        if trouble:
-            return fault(t, trouble)
-        to = self.accounts[t.to]
-        if t.member == OPERATOR:
-            self.operator_seq += 1
-            amount = t.amount if t.kind == PAY_IN else -t.amount
-            to.balance_ucr += amount
-            self.utility_ucr -= amount
-            return None
-        giver = self.accounts[t.member]
-        giver.next_transfer += 1
-        giver.green_mwh -= t.amount
-        if t.kind == GIVE:
-            to.green_mwh += t.amount
-        else:
-            giver.retired_mwh += t.amount
-        return None
-
-    def _transfer_fault(self, t):
-        by_operator = t.member == OPERATOR
-        if not by_operator and t.member >= len(self.accounts):
-            return "is from nobody of the street"
-        due = self.operator_seq if by_operator else self.accounts[t.member].next_transfer
-        if t.seq != due or due == 0xFFFFFFFF:
-            return f"has sequence number {t.seq}, {due} is next"
-        if t.to >= len(self.accounts):
-            return "goes to nobody of the street"
-        if not 0 < t.amount < 1 << 48:
-            return f"is of {t.amount}: too little or too much"
-        if t.kind not in ((PAY_IN, PAY_OUT) if by_operator else (GIVE, RETIRE)):
-            return f"is of kind {t.kind}, which is not for {'the operator' if by_operator else 'a member'} to sign"
-        to = self.accounts[t.to]
-        if by_operator:
-            if t.kind == PAY_OUT and t.amount > to.balance_ucr:
-                return f"pays out {t.amount} ucr of {to.balance_ucr}"
-            return "pays into an account that is full" if t.kind == PAY_IN and to.balance_ucr >= 1 << 62 else None
-        if (t.kind == RETIRE) != (t.to == t.member):
-            return "retires coins for somebody else" if t.kind == RETIRE else "gives coins to their owner"
-        held = self.accounts[t.member].green_mwh
-        return f"moves {t.amount} mWh of coins, {held} are held" if t.amount > held else None
 
     def domain(self):
         """What votes are signed under: those of two regimes never mix."""
@@ -222,20 +178,15 @@ class Books:
         if len(street.able(self.genesis, self.excluded)) > street.COMMITTEE:
             self.epoch = block.slot // street.EPOCH_SLOTS
 
-    def _book(self, entry):
-        self.accounts[entry.member].balance_ucr += entry.member_ucr
-        self.feeder_ucr += entry.feeder_ucr
-        self.utility_ucr += entry.utility_ucr
-        return entry
-
     def _close(self, member, slot, kind="missing", import_mwh=0, export_mwh=0):
         """Settle what a member traded for a slot; with kind "missing" as if nothing had been metered."""
         price, fills = self.positions.get(slot, (0, {}))
         bought, sold = fills.pop(member, (0, 0))
-        return self._book(rules.settle(self.genesis, member, slot, kind, price, bought, sold, import_mwh, export_mwh))
+        return self._book(rules.settle(self.genesis.tariff(slot), member, slot, kind, price, bought, sold, import_mwh, export_mwh))
 
     def _read(self, slot, r, entries, fault):
-        if r.member >= self.genesis.n:
+        roles = self.genesis.roles(r.member) if r.member < self.genesis.n else LEFT
+        if roles & LEFT and not any(r.member in fills for _, fills in self.positions.values()):
             return fault(r, "is from nobody of the street")
         a = self.accounts[r.member]
         if r.seq < a.next_seq + LATE:  # from there on it may leave out readings that are lost
@@ -252,19 +203,26 @@ class Books:
         if unread_import < 0 or unread_export < 0 or minted < r.interval_generation_mwh:
             fault(r, "has a register that went back")
         self._plausible(r, a, fault)
-        if r.faulty:
+        if not roles & HEAD:
+            self._trades(r, unread_import, unread_export, entries)
+        self._meter(a, roles & HEAD, first, r.interval_import_mwh + unread_import - r.interval_export_mwh - unread_export)
+        if roles & GENERATES:
+            a.green_mwh += max(0, minted)
+            self.minted[r.member] = self.minted.get(r.member, 0) + max(0, minted)
+        a.import_mwh, a.export_mwh, a.generation_mwh = r.import_mwh, r.export_mwh, r.generation_mwh
+        a.next_slot, a.next_seq, a.head = r.slot + 1, r.seq + 1, r.hash(self.genesis.feeder_id)
+
+    def _trades(self, r, unread_import, unread_export, entries):
+        """Settle what a house's reading closes: its slot, what was open before it by rule, and unread energy at the tariff."""
+        if r.faulty or r.accuracy < self.genesis.accuracy:
             unread_import, unread_export = unread_import + r.interval_import_mwh, unread_export + r.interval_export_mwh
         else:
             entries.append(self._close(r.member, r.slot, "settled", r.interval_import_mwh, r.interval_export_mwh))
         for s in sorted(s for s, (_, fills) in self.positions.items() if s <= r.slot and r.member in fills):
             entries.append(self._close(r.member, s))
-        if unread_import or unread_export:
-            entries.append(self._book(rules.settle(self.genesis, r.member, r.slot, "gap", 0, 0, 0, unread_import, unread_export)))
-        if self.genesis.members[r.member][1] & GENERATES:
-            a.green_mwh += max(0, minted)
-            self.minted[r.member] = self.minted.get(r.member, 0) + max(0, minted)
-        a.import_mwh, a.export_mwh, a.generation_mwh = r.import_mwh, r.export_mwh, r.generation_mwh
-        a.next_slot, a.next_seq, a.head = r.slot + 1, r.seq + 1, r.hash(self.genesis.feeder_id)
+        if unread_import or unread_export:  # of one slot, or of nobody knows which
+            tariff = self.genesis.tariff(r.slot) if r.slot == self.accounts[r.member].next_slot else self.genesis.dearest()
+            entries.append(self._book(rules.settle(tariff, r.member, r.slot, "gap", 0, 0, 0, unread_import, unread_export)))
 
     def _plausible(self, r, a, fault):
         """A fuse lets pass twice its rating for a while; what came in since the last reading has no more slots than that."""
@@ -289,21 +247,23 @@ class Books:
                 fault(o, "was never sealed by a commit")
             elif o.hash(g.feeder_id) != digests[o.member]:
                 fault(o, "is not the one that its commit sealed")
-            elif rules.order_fault(g, o):
-                fault(o, rules.order_fault(g, o))
+            elif rules.order_fault(g.tariff(slot), o):
+                fault(o, rules.order_fault(g.tariff(slot), o))
+            elif o.sell and not g.roles(o.member) & (GENERATES | STORES):
+                fault(o, "sells, and its member neither generates nor stores")
             elif o.member not in [x.member for x in good]:
                 good.append(o)
         penalized = sorted(set(digests) - {o.member for o in block.orders})
         for m in penalized:
             entries.append(self._book(Entry(m, slot, "penalty", penalty_ucr=-g.penalty_ucr)))
         self.commits = {s: d for s, d in self.commits.items() if s > slot}
-        cleared = rules.clear(slot, g, limits, good)
+        cleared = rules.clear(slot, g.tariff(slot), limits, good)
         if cleared.fault:
             fault(None, f"clearing of slot {slot}: {cleared.fault}")
         fills = {m: f for m, f in cleared.fills.items() if f != (0, 0)}
         if fills:
             self.positions[slot] = (cleared.price_ucr_per_kwh, fills)
-        pool = rules.pool_ucr(g, cleared)
+        pool = rules.pool_ucr(g.tariff(slot), cleared)
         self.feeder_ucr += pool
         self.utility_ucr -= pool
         return Outcome(cleared, limits, entries, penalized, self.minted)

@@ -361,7 +361,7 @@ class _Walk(Files):
         c["commits"] += len(block.commits)
         c["orders"] += len(block.orders)
         c["not_shown"] += len(outcome.penalized)
-        c["settlements"] += len(outcome.entries) - len(outcome.penalized)
+        c["settlements"] += sum(e.kind in ("settled", "missing", "gap") for e in outcome.entries)
         c["trades"] += sum(1 for b, s in cleared.fills.values() if b or s)
         c["traded_mwh"] += cleared.volume_mwh
         c["imported_mwh"] += cleared.import_mwh

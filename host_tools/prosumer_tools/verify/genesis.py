@@ -87,6 +87,10 @@ class Genesis:
         at = self.local(slot)
         return 12 * at.year + at.month - 1
 
+    def dearest(self):
+        """This genesis with the highest retail and the lowest feed-in price of its calendar."""
+        return replace(self, retail=max([self.retail] + [b[3] for b in self.bands]), feed_in=min([self.feed_in] + [b[4] for b in self.bands]))
+
     def tariff(self, slot):
         """This genesis with the retail and feed-in prices of a slot."""
         if not self.bands:

@@ -133,7 +133,7 @@ def down(price, energy):
 
 @dataclass
 class Entry:
-    """What one settled slot of one member moves, ucr. `kind`: settled, missing, gap or penalty."""
+    """What one settled slot of one member moves, ucr. `kind`: settled, missing, gap, penalty, share (of the feeder account) or payment."""
 
     member: int
     slot: int
@@ -147,15 +147,27 @@ class Entry:
     fee_ucr: int = 0
     imbalance_ucr: int = 0
     penalty_ucr: int = 0
+    share_ucr: int = 0
+    payment_ucr: int = 0
     utility_ucr: int = 0
+
+    LEGS = ("trade_ucr", "loss_ucr", "fee_ucr", "imbalance_ucr", "penalty_ucr", "share_ucr", "payment_ucr")
 
     @property
     def member_ucr(self):
-        return self.trade_ucr + self.loss_ucr + self.fee_ucr + self.imbalance_ucr + self.penalty_ucr
+        return sum(getattr(self, leg) for leg in self.LEGS)
 
     @property
     def feeder_ucr(self):
         return -self.member_ucr - self.utility_ucr
+
+
+def exposure(genesis, buy, sell):
+    """The most that an order or an open trade can cost: buys at their limits with the local charges, or sales bought back at retail."""
+    local = genesis.local_fee + math.ceil(Fraction(genesis.retail * genesis.loss_per_mille, 1000))
+    cost = sum(Fraction((price + local) * energy, KWH) for price, energy in buy)
+    risk = sum(Fraction(max(0, genesis.retail + local - price) * energy, KWH) for price, energy in sell)
+    return math.ceil(max(cost, risk))
 
 
 def charges(genesis, price):
