@@ -1,9 +1,11 @@
 """Runs on the MicroPython Unix port: plays a street on paper (tests/unit/paper.py) and writes it as a RUN folder.
 
-    micropython -X heapsize=4M tests/host/paper_street.py OUT [short]
+    micropython -X heapsize=4M tests/host/paper_street.py OUT [short|month [CHEAT]]
 
 Eight meters, twenty slots, with what a day may bring: a narrow envelope, a silent proposer, an order not shown, a faulty
-reading, a meter that is off and comes back, a meter that cannot send, two void slots. Short: four meters, six slots.
+reading, a meter that is off and comes back, a meter that cannot send, two void slots. Short: four meters, six slots. Month: five
+houses and a meter at the feeder's head around the end of June, with a tariff calendar, a credit limit, coins and payments; with a
+CHEAT all of them run by a wrong rule (paper_cheats.py).
 """
 import json
 import os
@@ -13,9 +15,10 @@ import sys
 here = __file__.rsplit("/", 1)[0]
 sys.path.insert(0, here + "/../../firmware")
 sys.path.insert(0, here + "/../unit")
+sys.path.insert(0, here)
 
 import paper
-from prosumer.records import Header
+from prosumer.records import GIVE, PAY_IN, PAY_OUT, RETIRE, ROLE_GENERATES, ROLE_HEAD, ROLE_STORES, Header
 
 NAMES = ("mimosa", "olivier", "figuier", "lavande", "romarin", "genet", "thym", "cyprès")
 
@@ -54,10 +57,19 @@ class Recorder:
             write("%s/records/meter-%s.bin" % (self.out, name), struct.pack(">I", len(headers)), *headers)
 
 
-def main(out, short):
+JULY_S = 1751320800  # 1 July 2025, 00:00 at UTC+2
+MONTH = {"roles": [ROLE_GENERATES, 0, ROLE_GENERATES | ROLE_STORES, 0, ROLE_STORES, ROLE_HEAD], "loss": 0, "credit": 3000000, "accuracy": 1,
+         "start_s": JULY_S - 6 * paper.SLOT_S, "bands": [(127, 0, 360, 180000, 60000), (31, 1080, 1440, 320000, 90000)]}
+
+
+def main(out, which="day", cheat=None):
+    short = which == "short"
     for folder in (out, out + "/records", out + "/flash"):
         os.mkdir(folder)
-    s = paper.Street(4 if short else 8, out + "/flash")
+    s = paper.Street(6, out + "/flash", **MONTH) if which == "month" else paper.Street(4 if short else 8, out + "/flash")
+    if which == "month":
+        for m in s.meters:
+            m.accuracy = 2
     write(out + "/genesis.bin", s.genesis_bytes)
     recorder = Recorder(s, out)
 
@@ -66,6 +78,9 @@ def main(out, short):
             s.run(1)
             recorder.keep()
 
+    if which == "month":
+        month(s, run, cheat)
+        return finish(s, out, recorder)
     run(3)
     s.envelope(4, 6, 5000, 20000)
     run(1)
@@ -76,9 +91,40 @@ def main(out, short):
         run(1)
     else:
         day(s, run)
+    finish(s, out, recorder)
+
+
+def finish(s, out, recorder):
     recorder.rings()
     homes = [{"name": m, "member": i} for i, m in enumerate(NAMES[:len(s.meters)])]
-    write(out + "/run.json", json.dumps({"street": "Paper Street", "slot_minutes": 15, "homes": homes}).encode())
+    write(out + "/run.json", json.dumps({"street": "Paper Street", "slot_minutes": 15, "utc_offset_s": 7200, "homes": homes}).encode())
+
+
+def month(s, run, cheat):
+    if cheat:
+        import paper_cheats
+        paper_cheats.CHEATS[cheat](s)
+    run(4)
+    s.transfer(0, GIVE, 0, 1, 250000, b"to olivier")
+    s.transfer(2, RETIRE, 0, 2, 100000, b"certificate")
+    s.transfer(255, PAY_IN, 0, 3, 1500000, b"bank 17")
+    run(1)
+    s.transfer(1, RETIRE, 0, 1, 200000)
+    s.transfer(0, GIVE, 1, 4, 1)
+    s.transfer(0, GIVE, 2, 4, 2)
+    s.transfer(255, PAY_OUT, 1, 3, 400000)
+    s.meters[3].accuracy = 0  # not good enough to be settled
+    run(1)
+    s.meters[3].accuracy = 2
+    s.meters[1].up = False
+    run(3)
+    s.meters[1].up = True
+    s.meters[1].chain.rebase(s.meters[1].house.totals)  # what it took meanwhile is in its registers and in no interval
+    s.meters[1].reconnect()
+    run(1)
+    if cheat:
+        paper_cheats.late(cheat, s)
+    run(4)
 
 
 def day(s, run):
@@ -101,4 +147,4 @@ def day(s, run):
     run(7)
 
 
-main(sys.argv[1], len(sys.argv) > 2)
+main(*sys.argv[1:])

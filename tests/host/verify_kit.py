@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from prosumer_tools.verify.check import verify_run
+from prosumer_tools.verify.records import Transfer
 from prosumer_tools.verify.records import block as decode
 from prosumer_tools.verify.records import genesis as decode_genesis
 from prosumer_tools.verify.trees import salted_root
@@ -37,6 +38,11 @@ def day(tmp_path_factory):
     return _once(tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def month(tmp_path_factory):
+    return _once(tmp_path_factory, "month")
+
+
 @pytest.fixture
 def run(tmp_path_factory, tmp_path):
     """A copy of the short run, to be spoiled."""
@@ -60,15 +66,15 @@ def key(name):
 
 
 class Forger:
-    """The last block of the short run, taken apart; `write` makes it consistent again and signs with whatever keys it has."""
+    """The last block of a run, taken apart; `write` makes it consistent again and signs with whatever keys it has."""
 
-    def __init__(self, run):
-        self.path = run / "records/block-00005.bin"
+    def __init__(self, run, signers=3):
+        self.path = sorted((run / "records").glob("block-*.bin"))[-1]
         genesis = decode_genesis((run / "genesis.bin").read_bytes())
         self.feeder = genesis.feeder_id
         self.domain = hashlib.sha256(self.feeder + bytes(12) + genesis.hash).digest()[:8]
         self.block = decode(self.path.read_bytes())
-        self.signers = [0, 1, 2]
+        self.signers = list(range(signers))
         for ring in (run / "records").glob("meter-*"):
             ring.unlink()
 
@@ -83,6 +89,13 @@ class Forger:
                                     r.generation_mwh, r.interval_import_mwh, r.interval_export_mwh, r.interval_generation_mwh,
                                     r.uncertainty_mwh, r.flags, r.accuracy, r.calibration)
         self.sign(r, f"member {r.member}")
+
+    def transfer(self, by, **fields):
+        """Put a transfer in, signed by `by`."""
+        t = Transfer(**{"member": 0, "kind": 0, "seq": 0, "to": 1, "amount": 1, "note": bytes(16), "raw": b"", "signature": b"", **fields})
+        t.raw = b"\x0b" + struct.pack(">BBIBQ16s", t.member, t.kind, t.seq, t.to, t.amount, t.note)
+        self.sign(t, by)
+        self.block.transfers.append(t)
 
     def write(self, root=True):
         b = self.block

@@ -18,7 +18,7 @@ from prosumer.identity.members import Members
 from prosumer.ledger.headers import HeaderRing
 from prosumer.ledger.node import Node, in_force
 from prosumer.link import topics
-from prosumer.records import Commit, Envelope, MAX_LATE_READINGS, Header, Order, Vote
+from prosumer.records import MAX_LATE_READINGS, ROLE_GENERATES, ROLE_HEAD, Commit, Envelope, Header, Order, Transfer, Vote
 
 START_S = 1750000200
 SLOT_S = 900
@@ -145,13 +145,35 @@ class House:
         return None
 
 
+class Head(House):
+    """The meter at the feeder's head: what all houses took and gave, and a fiftieth of their use more, which is lost on the way."""
+
+    def __init__(self, member, houses):
+        super().__init__(member, False)
+        self.houses = houses
+
+    def net_mwh(self, slot):
+        nets = [h.net_mwh(slot) for h in self.houses]
+        net = sum([use + use // 50 - made for use, made in nets])
+        return max(0, net), max(0, -net)
+
+    def advance(self, slot):
+        use, made = self.net_mwh(slot)
+        self.totals = (self.totals[0] + use, self.totals[1] + made, 0)
+        return self.totals
+
+    def curve(self, slot):
+        return None
+
+
 class Meter:
     """One member: its node and the little of the agent that feeds it."""
 
     def __init__(self, street, member, signer, folder):
         self.street, self.me, self.signer, self.folder = street, member, signer, folder
         self.enrolled = street.genesis
-        self.house = House(member, bool(self.enrolled.members[member][1] & 1))
+        roles = self.enrolled.members[member][1]
+        self.house = Head(member, [m.house for m in street.meters]) if roles & ROLE_HEAD else House(member, bool(roles & ROLE_GENERATES))
         self.flags = self.accuracy = 0
         self.hide = False  # seals orders and never shows them
         self.boot()
@@ -250,7 +272,9 @@ class Street:
         self.finals = {}  # slot → {header bytes: [member, …]}
         self.proposals = {}  # header hash → bytes, of this slot and the one before
         self.finalize = {}  # header hash → {member: signature}
-        self.meters = [Meter(self, i, s, "%s/%d/" % (folder, i)) for i, s in enumerate(signers)]
+        self.meters = []
+        for i, s in enumerate(signers):
+            self.meters.append(Meter(self, i, s, "%s/%d/" % (folder, i)))
 
     # -- the bus
 
@@ -289,6 +313,13 @@ class Street:
         self.meters = [m for m in self.meters if m.me != member] + [meter]
         meter.reconnect()
         return meter
+
+    def transfer(self, member, kind, seq, to, amount, note=b"paper"):
+        """A signed transfer of a member's (255: of the operator's) on its way to every meter."""
+        t = Transfer(member=member, kind=kind, seq=seq, to=to, amount=amount, note=note + bytes(16 - len(note)))
+        by = self.operator if member == topics.OPERATOR else self.meters[member].signer
+        t.signature = by.sign(t.message(self.genesis.feeder_id))
+        self.send(-1, topics.TRANSFER, member, t.pack())
 
     # -- time
 
