@@ -25,19 +25,20 @@ def public(private):
     return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def genesis(operator, keys, name="Chain Street"):
-    body = struct.pack(">BH8s32sIHHIIIIIHIIIIIBh32s", 10, 0, bytes(8), bytes(32), START_S, SLOT_S, 2000, RETAIL, FEED_IN, 1, 1_000_000, 30_000, 25, 100_000,
-                       20_000_000, 20_000_000, 0xFFFFFFFF, 86400, 0, 120, public(operator))
+def genesis(operator, keys, name="Chain Street", number=0, feeder=bytes(8), previous=bytes(32), retail=RETAIL, left=()):
+    body = struct.pack(">BH8s32sIHHIIIIIHIIIIIBh32s", 10, number, feeder, previous, START_S, SLOT_S, 2000, retail, FEED_IN, 1, 1_000_000, 30_000, 25,
+                       100_000, 20_000_000, 20_000_000, 0xFFFFFFFF, 86400, 0, 120, public(operator))
     body += bytes([len(name)]) + name.encode() + bytes([0, len(keys)])
     for i, k in enumerate(keys):
-        body += public(k) + bytes([1 - i % 2, 63, i % 4])
+        body += public(k) + bytes([1 - i % 2 + (128 if i in left else 0), 63, i % 4])
     return body + operator.sign(b"prosumer/genesis/v2\0" + body)
 
 
 class Paper:
-    def __init__(self, n, name="Chain Street", steps=2, lists=("envelopes", "commits", "orders", "readings")):
+    def __init__(self, n, name="Chain Street", steps=2):
         """`steps`: of an order's curve."""
-        self.n, self.steps = n, steps
+        self.name, self.steps = name, steps
+        self.extra, self.sent = ([], [], []), {}
         self.keys = [key(f"{name} {i}") for i in range(n)]
         self.record = genesis(key("operator"), self.keys, name)
         self.genesis = format.genesis_of(self.record)
@@ -48,6 +49,40 @@ class Paper:
         self.sealed = {}    # slot → {member: order bytes}
         self.registers = [[5_000_000, 1_000_000, 2_000_000] for _ in range(n)]
         self.seqs, self.heads = [0] * n, [bytes(32)] * n
+
+    # -- what comes seldom: it goes into the next block
+
+    def amend(self, retail=RETAIL, left=(), key_of=None, more=0):
+        """Another tariff, members who left, a new key for one, more members; the bytes."""
+        if key_of is not None:
+            self.keys[key_of] = key(f"{self.name} {key_of} again")
+            self.seqs[key_of], self.heads[key_of] = 0, bytes(32)
+        for i in range(self.n, self.n + more):
+            self.keys.append(key(f"{self.name} {i}"))
+            self.registers.append([5_000_000, 1_000_000, 2_000_000])
+            self.seqs.append(0)
+            self.heads.append(bytes(32))
+        now = self.books.genesis
+        record = genesis(key("operator"), self.keys, self.name, now.number + 1, self.feeder, now.hash, retail, left)
+        self.extra[2].append(record)
+        return record
+
+    def lie(self, member):
+        """Evidence: two commits of one slot."""
+        commits = sorted(self._sign(member, b"prosumer/commit/v1", struct.pack(">BBI32s", 2, member, 9, bytes([i]) * 32)) for i in (1, 2))
+        self.extra[1].append(b"\x0c" + bytes([member]) + self.feeder + b"".join(commits))
+
+    def transfer(self, member, kind, to, amount, note=b""):
+        raw = struct.pack(">BBBIBQ16s", 11, member, kind, self.sent.get(member, 0), to, amount, note)
+        self.sent[member] = self.sent.get(member, 0) + 1
+        signer = key("operator") if member == 255 else self.keys[member]
+        self.extra[0].append(raw + signer.sign(b"prosumer/transfer/v1\0" + self.feeder + raw))
+        self.extra[0].sort(key=lambda t: (t[1], t[3:7]))
+
+    def trades(self, member):
+        return not (self.books.genesis.members[member][1] & 128 or self.books.excluded >> member & 1)
+
+    # -- what comes every slot
 
     def _sign(self, member, tag, raw):
         return raw + self.keys[member].sign(tag + b"\0" + self.feeder + raw)
@@ -69,23 +104,31 @@ class Paper:
         self.heads[member] = hashlib.sha256(b"prosumer/reading/v1\0" + self.feeder + raw).digest()
         return self._sign(member, b"prosumer/reading/v1", raw)
 
+    @property
+    def n(self):
+        return self.books.genesis.n
+
     def body(self, slot):
         """Records of each list of the body."""
-        orders = {m: self.order(m, slot + 2) for m in range(self.n)}
+        orders = {m: self.order(m, slot + 2) for m in range(self.n) if self.trades(m)}
         commits = [self._sign(m, b"prosumer/commit/v1", struct.pack(">BBI32s", 2, m, slot + 2,
                    hashlib.sha256(b"prosumer/order/v1\0" + self.feeder + raw).digest())) for m, raw in orders.items()]
         self.sealed[slot + 2] = orders
-        shown = [raw for _, raw in sorted(self.sealed.pop(slot + 1, {}).items())]
+        shown = [raw for m, raw in sorted(self.sealed.pop(slot + 1, {}).items()) if self.trades(m)]
         readings = [self.reading(m, slot - 1) for m in range(self.n)] if slot else []
-        return [[], commits, shown, readings, [], [], []]
+        extra, self.extra = self.extra, ([], [], [])
+        return [[], commits, shown, readings, *extra]
 
-    def block(self, certified=True):
-        """(proposal, certificate) of the next slot."""
+    def block(self, certified=True, later=0):
+        """(proposal, certificate) of the next slot; `later`: iterations after that of the header in which it became final."""
         slot, self.slot, self.iteration = self.slot, self.slot + 1, self.iteration + 1
+        self.domain, self.voters, self.quorum = self.books.domain(), self.books.voters(), self.books.quorum()
+        proposer = self.voters[self.iteration % len(self.voters)]
+        keys = list(self.keys)
         packed = b"\x08" + self.dice.randbytes(16)
         for part in self.body(slot):
             packed += bytes([len(part)]) + b"".join(part)
-        head = struct.pack(">BIIB32s32s", 5, slot, self.iteration, self.iteration % self.n, self.tip, self.range.root())
+        head = struct.pack(">BIIB32s32s", 5, slot, self.iteration, proposer, self.tip, self.range.root())
         draft = format.block_of(b"\x09" + head + bytes(64 + 8) + bytes(64) + packed)
         faults = []
         outcome = self.books.apply(draft, lambda record, text: faults.append(text))
@@ -94,15 +137,18 @@ class Paper:
             ">II", outcome.clearing.price_ucr_per_kwh, outcome.clearing.volume_mwh)
         self.tip = hashlib.sha256(b"prosumer/header/v1\0" + self.feeder + raw).digest()
         self.range.append(self.tip)
-        proposer = self.keys[self.iteration % self.n]
-        proposal = b"\x09" + raw + proposer.sign(b"prosumer/vote/v1\0" + self.books.domain() + struct.pack(">BI", 2, self.iteration) + self.tip) + packed
-        return proposal, self.certificate() if certified else b""
+        said = keys[proposer].sign(b"prosumer/vote/v1\0" + self.domain + struct.pack(">BI", 2, self.iteration) + self.tip)
+        self.iteration += later
+        return b"\x09" + raw + said + packed, self.certificate() if certified else b""
+
+    def finalize(self, member):
+        """A signature for the newest block."""
+        vote = struct.pack(">BI32s", 1, self.iteration, self.tip)
+        return self.keys[member].sign(b"prosumer/vote/v1\0" + self.domain + vote)
 
     def certificate(self, members=None):
-        members = range(self.books.quorum()) if members is None else members
-        vote = struct.pack(">BI32s", 1, self.iteration, self.tip)
-        return struct.pack(">BBI32sQ", 7, 1, self.iteration, self.tip, sum(1 << m for m in members)) + b"".join(
-            self.keys[m].sign(b"prosumer/vote/v1\0" + self.books.domain() + vote) for m in members)
+        members = self.voters[:self.quorum] if members is None else members
+        return struct.pack(">BBI32sQ", 7, 1, self.iteration, self.tip, sum(1 << m for m in members)) + b"".join(map(self.finalize, members))
 
 
 def main(folder, n, slots):

@@ -1,6 +1,6 @@
 """A second check of receipts, written from their layout alone (firmware/prosumer/ledger/receipt.py shows it): no code of the project in it.
 
-    found = check(receipt, genesis)      dict of what it proves; ValueError when it does not
+    found = check(receipt, genesis, amendments)      dict of what it proves; ValueError when it does not
 """
 import hashlib
 import struct
@@ -59,30 +59,71 @@ def under(tag, root, leaf, index, count, path):
 
 
 def members_of(genesis):
-    """(feeder id, domain of the first votes, [public keys]): the head of the record has a fixed length, its name not."""
+    """(hash, [(key, roles)]): the head of the record has a fixed length, its name and its tariff calendar not."""
     at = 128
     at += 1 + genesis[at]
     at += 1 + 13 * genesis[at]
-    keys = [genesis[at + 1 + 35 * i:at + 33 + 35 * i] for i in range(genesis[at])]
-    body, signature = genesis[:-64], genesis[-64:]
-    signed(genesis[96:128], b"prosumer/genesis/v2\0" + body, signature)
-    feeder = sha(b"prosumer/genesis/v2\0", body)[:8]
-    return feeder, sha(feeder, bytes(12), sha(b"prosumer/genesis/v2\0", genesis))[:8], keys
+    members = [(genesis[at + 1 + 35 * i:at + 33 + 35 * i], genesis[at + 33 + 35 * i]) for i in range(genesis[at])]
+    signed(genesis[96:128], b"prosumer/genesis/v2\0" + genesis[:-64], genesis[-64:])
+    return sha(b"prosumer/genesis/v2\0", genesis), members
 
 
-def check(receipt, genesis):
-    feeder, domain, keys = members_of(genesis)
+def chain_of(genesis, amendments):
+    """{number: record} that hang together, beginning with number 0."""
+    known, previous = {0: genesis}, sha(b"prosumer/genesis/v2\0", genesis)
+    for record in sorted(amendments, key=lambda r: r[1:3]):
+        if record[11:43] != previous or record[96:128] != genesis[96:128]:
+            raise ValueError("no amendment of this genesis")
+        previous = sha(b"prosumer/genesis/v2\0", record)
+        known[int.from_bytes(record[1:3], "big")] = record
+    return known
+
+
+def against(take, feeder, members):
+    """The member that one piece of evidence excludes."""
+    size = {1: 157, 2: 102, 6: 103}
+    kind, member = take(2)
+    domain, first = take(8), take(1)
+    one = first + take(size[first[0]] - 1)
+    other = take(size[first[0]])
+    if kind != 12 or one >= other or one[0] != other[0] or one[0] != 6 and domain != feeder:
+        raise ValueError("evidence")
+    tag = {1: b"prosumer/reading/v1\0", 2: b"prosumer/commit/v1\0", 6: b"prosumer/vote/v1\0"}[one[0]]
+    for record in (one, other):
+        body = record[:-64] if record[0] != 6 else record[1:6] + record[7:39]
+        if (record[1] if record[0] != 6 else record[6]) != member:
+            raise ValueError("evidence against somebody else")
+        signed(members[member][0], tag + domain + body, record[-64:])
+    same = {1: slice(6, 10), 2: slice(2, 6), 6: slice(2, 6)}[one[0]]
+    if one[same] != other[same]:
+        raise ValueError("evidence of nothing")
+    return member
+
+
+def check(receipt, genesis, amendments=()):
+    feeder = sha(b"prosumer/genesis/v2\0", genesis[:-64])[:8]
     take = Take(receipt)
     if take(1) != b"\x0e":
         raise ValueError("no receipt")
     member, slot = take.number(1), take.number(4)
     found = {"member": member, "slot": slot, "reading": None, "order": None, "trade": None, "account": None}
+    regime, number = take(12), take.number(2)
+    known = chain_of(genesis, amendments)
+    if number not in known:
+        raise ValueError("a genesis that is not known")
+    digest, members = members_of(known[number])
+    keys, excluded = [m[0] for m in members], int.from_bytes(regime[4:], "big")
+    if {against(take, feeder, members) for _ in range(take.number(1))} != {m for m in range(64) if excluded >> m & 1}:
+        raise ValueError("excluded without evidence")
+    able = [m for m, (_, roles) in enumerate(members) if not roles & 128 and not excluded >> m & 1]
+    able = sorted(able, key=lambda m: sha(digest, regime[:4], bytes([m])))[:40] if len(able) > 40 else able
+    domain = sha(feeder, regime, digest)[:8]
     if take(2) != b"\x07\x01":
         raise ValueError("no certificate of finality")
     vote = b"\1" + take(4) + take(32)
     voters = take.number(8)
     voters = [m for m in range(64) if voters >> m & 1]
-    if len(voters) < len(keys) - (len(keys) - 1) // 3 or voters[-1] >= len(keys):
+    if len(voters) < len(able) - (len(able) - 1) // 3 or not set(voters) <= set(able) or member >= len(members):
         raise ValueError("quorum")
     for m in voters:
         signed(keys[m], b"prosumer/vote/v1\0" + domain + vote, take(64))
@@ -94,7 +135,7 @@ def check(receipt, genesis):
         raw = take(146)
         kind, at, iteration, _, previous, accumulator, body, state, price, volume = struct.unpack(">BIIB32s32s32s32sII", raw)
         digest = sha(b"prosumer/header/v1\0", feeder, raw)
-        if kind != 5 or i == 0 and (iteration.to_bytes(4, "big"), digest) != (vote[1:5], vote[5:]) \
+        if kind != 5 or i == 0 and (iteration > int.from_bytes(vote[1:5], "big") or digest != vote[5:]) \
                 or by == 0 and headers[-1]["previous"] != digest or by not in (None, 0, 1):
             raise ValueError("header")
         if by == 1:

@@ -16,7 +16,7 @@ import pytest
 from chain_kit import Paper
 from verify_kit import run  # noqa: F401 (fixture)
 
-from prosumer_tools.archive import answers, receipts
+from prosumer_tools.archive import answers, format, receipts
 from prosumer_tools.archive.check import check
 from prosumer_tools.archive.database import Database
 from prosumer_tools.archive.http import Server
@@ -32,18 +32,14 @@ KINDS = ["amqtt", "mosquitto"] if mosquitto() else ["amqtt"]
 
 def votes(street, members=None):
     """[(member, finalize vote)] for the street's newest block."""
-    vote = struct.pack(">BI32s", 1, street.iteration, street.tip)
-    out = []
-    for m in range(street.n) if members is None else members:
-        body = struct.pack(">BBIB32s", 6, 1, street.iteration, m, street.tip)
-        out.append((m, body + street.keys[m].sign(b"prosumer/vote/v1\0" + street.feeder + vote)))
-    return out
+    return [(m, struct.pack(">BBIB32s", 6, 1, street.iteration, m, street.tip) + street.finalize(m))
+            for m in (street.voters if members is None else members)]
 
 
 def said(street):
     """[(kind, member, payload)] of the next slot, as the meters would say it."""
     proposal, _ = street.block()
-    return [("proposal", street.iteration % street.n, proposal)] + [("vote", m, raw) for m, raw in votes(street)]
+    return [("proposal", format.header_at(proposal).proposer, proposal)] + [("vote", m, raw) for m, raw in votes(street)]
 
 
 # -- what is heard

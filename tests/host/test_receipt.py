@@ -117,7 +117,7 @@ def test_sizes(n, most):
     block, path = 147, 9 + 1 + 32 * 17
     assert len(data) - block + path + 2 * 32 <= 4096, "by the accumulator of a year, in a body twice as long"
     assert data.count(struct.pack(">B", 7) + b"\1") >= 1
-    assert struct.unpack(">Q", data[44:52])[0].bit_count() == n - (n - 1) // 3
+    assert struct.unpack(">Q", data[59:67])[0].bit_count() == n - (n - 1) // 3
 
 
 def test_a_receipt_holds_nothing_of_the_others():
@@ -169,7 +169,7 @@ def test_the_commands(run, tmp_path, capsys):
     assert "r-1.png" in capsys.readouterr().out
     assert command(check_receipt, "check-receipt", out, "--genesis", genesis) == 0
     said = capsys.readouterr().out
-    for words in ("member 1 of Paper Street, slot 4: 2025-06-15 16:10–16:25 UTC", "3 of 4 meters", "order      sealed", "trade      ", "reading    signed",
+    for words in ("member 1 of Paper Street, slot 4: 2025-06-15 16:10–16:25 UTC", "3 of 4 meters that vote", "order      sealed", "trade      ", "reading    signed",
                   "NOT SHOWN: readings, orders, trades and accounts of all other members; balance"):
         assert words in said, words
     assert command(check_receipt, "check-receipt", "--json", out, "--genesis", genesis) == 0

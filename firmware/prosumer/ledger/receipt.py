@@ -1,10 +1,13 @@
 """A receipt: what one member shows of one slot, provable for ever from the genesis alone; a meter imports this when it is shown one.
 
-    Receipt  0e member slot:4 certificate (of the first header)
-             headers  count, then 146 B each, newest first, and before each but the first how the one above leads to it:
-                      00 by its `previous`  |  01 by its accumulator: index:4 (of the one above) index:4 path
-             leaves   count, then each: header (which) tree ("b" body, "s" state) index:2 of:2 salt:16 length:2 data path
-             seal:64  signature of the commit behind the order; zeros if no order is shown
+    Receipt  0e member slot:4 epoch:4 excluded:8 number:2 evidence certificate headers leaves seal:64
+    number, epoch, excluded  who voted: the genesis in force, its committee, who was excluded (members.py)
+    evidence count, then a record against each of the excluded
+    certificate (of the first header)
+    headers  count, then 146 B each, newest first, and before each but the first how the one above leads to it:
+             00 by its `previous`  |  01 by its accumulator: index:4 (of the one above) index:4 path
+    leaves   count, then each: header (which) tree ("b" body, "s" state) index:2 of:2 salt:16 length:2 data path
+    seal     signature of the commit behind the order; zeros if no order is shown
     path     count, then 32 B each, from the leaf upwards                                               ≤ 4,096 bytes in all
 
 A leaf stands under the root of its header with the salt of its own: it tells nothing of its neighbours. Leaves of the body:
@@ -12,29 +15,56 @@ the reading, the order, or another record; leaves of the state: the member's acc
 """
 import struct
 
+from micropython import const
+
 from prosumer.codec import SIGNATURE_BYTES, Cursor
 from prosumer.errors import Reject
-from prosumer.ledger import merkle, proofs
+from prosumer.identity.members import Members
+from prosumer.ledger import evidence, merkle, proofs
 from prosumer.ledger.state import _ACCOUNT, Account
-from prosumer.records import FINALIZE, Certificate, Commit, Header, Order, Reading
+from prosumer.records import FINALIZE, MAX_MEMBERS, ROLE_LEFT, Certificate, Commit, Evidence, Header, Order, Reading
 
 MAX_SIZE = 4096
+_COMMITTEE = const(40)
+_EPOCH_SLOTS = const(2016)
+
+
+def lineage(genesis, others):
+    """{number: Genesis}: `genesis`, which is trusted, and those it leads to, later or earlier. Reject("strange-regime"|…)."""
+    known = {genesis.number: genesis}
+    for g in sorted(others, key=lambda g: abs(g.number - genesis.number)):
+        before, after = known.get(g.number - 1), known.get(g.number + 1)
+        if before:
+            before.check_successor(g)
+        elif after:
+            g.check_successor(after)
+        elif g.hash != genesis.hash:
+            raise Reject("strange-regime")
+        known[g.number] = g
+    return known
 
 
 def _path(cursor):
     return cursor.take(32 * cursor.uint(1))
 
 
+class _Voters(Members):
+    """The same keys in another regime; the meter's own stays as it is."""
+
+    def __init__(self, members):
+        self.genesis, self.operator, self.keys = members.genesis, members.operator, members.keys
+
+
 class Receipt:
     """Parsed and checked in one go: Reject, or every attribute is proven.
 
-    header: the certified one; reading, order: records, or None when not shown; settled: header of the block that took the reading;
-    cleared: header of the block that cleared `slot`; trades: {slot: [price_ucr_per_kwh, bought_mwh, sold_mwh]}, all that the member had
-    open then, None when not shown; account: its state entry after block `slot`; others: [(header, bytes)].
+    genesis: the one in force; header: the certified one; reading, order: records, or None when not shown; settled: header of the block
+    that took the reading; cleared: header of the block that cleared `slot`; trades: {slot: [price_ucr_per_kwh, bought_mwh, sold_mwh]},
+    all that the member had open then, None when not shown; account: its state entry after block `slot`; others: [(header, bytes)].
     """
 
-    def __init__(self, data, genesis, members):
-        """`members`: who may sign in the regime of the certificate."""
+    def __init__(self, data, known, members_of=Members):
+        """`known`: {number: Genesis} as `lineage` gives it; `members_of(genesis)`: Members with key tables, which take time to make."""
         if len(data) > MAX_SIZE:
             raise Reject("too-long")
         self.reading = self.order = self.trades = self.account = self.settled = self.cleared = None
@@ -43,15 +73,22 @@ class Receipt:
         if cursor.uint(1) != 14:
             raise Reject("wrong-type")
         self.member, self.slot = cursor.uint(1), cursor.uint(4)
+        self.epoch, self.excluded, number = struct.unpack(">IQH", cursor.take(14))
+        self.genesis = genesis = known.get(number)
+        if not genesis:
+            raise Reject("strange-regime")
         if self.member >= genesis.n:
             raise Reject("not-a-member")
+        members = self._voters(cursor, _Voters(members_of(genesis)))
         certificate = Certificate.read(cursor)
         headers = self._headers(cursor, genesis.feeder_id)
         self.header = headers[0]
-        digest = self.header.hash(genesis.feeder_id)
-        if (certificate.iteration, certificate.header_hash) != (self.header.iteration, digest):
+        if certificate.iteration < self.header.iteration or certificate.header_hash != self.header.hash(genesis.feeder_id):
             raise Reject("proof-mismatch")
-        self.quorum, self.signatures = members.quorum(), len(certificate.signatures)
+        able = [m for m in range(genesis.n) if not (genesis.members[m][1] & ROLE_LEFT or self.excluded >> m & 1)]
+        if len(able) > _COMMITTEE and self.header.slot // _EPOCH_SLOTS - self.epoch not in (0, 1):
+            raise Reject("strange-regime")  # committees sign in their time only
+        self.quorum, self.voters, self.signatures = members.quorum(), len(members.voters), len(certificate.signatures)
         members.check_certificate(certificate, FINALIZE)
         for _ in range(cursor.uint(1)):
             self._leaf(cursor, headers, genesis, members)
@@ -62,6 +99,17 @@ class Receipt:
             members.check(self.member, commit.message(genesis.feeder_id), seal)
         elif seal != bytes(SIGNATURE_BYTES):
             raise Reject("proof-mismatch")
+
+    def _voters(self, cursor, members):
+        """Who voted; the receipt shows why the excluded are."""
+        excluded = 0
+        for e in cursor.records(Evidence, MAX_MEMBERS):
+            evidence.check(e, members)
+            excluded |= 1 << e.member
+        if excluded != self.excluded:
+            raise Reject("strange-regime")
+        members.enter(struct.pack(">IQ", self.epoch, excluded) + self.genesis.hash)
+        return members
 
     @staticmethod
     def _headers(cursor, feeder_id):

@@ -14,15 +14,18 @@ class Refused(ValueError):
 class Step:
     """A block that fits: what is to be stored for it."""
 
-    def __init__(self, height, header, digest, proposal, certificate, nodes, state, rows):
-        self.height, self.header, self.digest, self.proposal, self.certificate = height, header, digest, proposal, certificate
+    def __init__(self, height, block, digest, proposal, certificate, nodes, state, rows):
+        self.height, self.header, self.digest, self.proposal, self.certificate = height, block.header, digest, proposal, certificate
         self.nodes, self.state, self.rows = nodes, state, rows
+        self.amendments = [(g.number, g.bytes()) for g in block.amendments]
+        self.evidence = [(e.member, e.bytes()) for e in block.evidence]
 
 
 class Chain:
-    def __init__(self, genesis, tip=None, peaks=()):
-        """`tip`: (height, header, digest, salt, state leaves) of the last block; `peaks`: of the accumulator over all blocks."""
-        self.genesis = genesis
+    def __init__(self, geneses, tip=None, peaks=()):
+        """`geneses`: the first and its amendments so far; `tip`: (height, header, digest, salt, state leaves) of the last block;
+        `peaks`: of the accumulator over all blocks."""
+        self.first, self.known = geneses[0], {g.hash: g for g in geneses}
         self._load(tip, peaks)
 
     def _load(self, tip, peaks):
@@ -30,11 +33,16 @@ class Chain:
         if tip:
             height, header, self.tip, salt, leaves = tip
             self.height, self.slot, self.iteration = height + 1, header.slot, header.iteration
-            self.books = format.books_of(self.genesis, salt, leaves)
+            self.books = format.books_of(self.known[format.regime_of(leaves)[2]], salt, leaves)
         else:
-            self.height, self.slot, self.iteration, self.tip = 0, -1, 0, self.genesis.hash
-            self.books = format.books_of(self.genesis)
+            self.height, self.slot, self.iteration, self.tip = 0, -1, 0, self.first.hash
+            self.books = format.books_of(self.first)
         self.range = trees.Range(self.height, peaks)
+
+    @property
+    def genesis(self):
+        """The one in force."""
+        return self.books.genesis
 
     def add(self, proposal, certificate=b""):
         """The Step of the next block; Refused or Malformed, and nothing has changed. `certificate` may be empty: a later block has it."""
@@ -68,7 +76,8 @@ class Chain:
         leaves = self.books.leaves()
         if h.state_root != format.state_root(self.books):
             raise Refused(f"block {h.slot}: its state is not the one that the header names")
-        step = Step(self.height, h, digest, proposal, certificate, self.range.append(digest), format.pack_leaves(leaves),
+        self.known[self.genesis.hash] = self.genesis
+        step = Step(self.height, block, digest, proposal, certificate, self.range.append(digest), format.pack_leaves(leaves),
                     format.rows(block, outcome, outcome.minted))
         self._tip, self._peaks = (self.height, h, digest, block.salt, leaves), list(self.range.peaks)
         self.height, self.slot, self.iteration, self.tip = self.height + 1, h.slot, h.iteration, digest

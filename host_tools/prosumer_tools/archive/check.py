@@ -60,12 +60,12 @@ def _walk(archive, feeder, result, records, progress):
     if not found:
         return result.fault("the genesis is missing")
     try:
-        genesis = format.genesis_of(found[0])
+        genesis = format.genesis_of(found[0])  # its amendments come out of the blocks again
     except Malformed as error:
         return result.fault(str(error))
     if genesis.feeder_id != feeder:
         return result.fault("the genesis is another feeder's")
-    chain, checked, certified = Chain(genesis), Key.checked, -1
+    chain, checked, certified = Chain([genesis]), Key.checked, -1
     of = db.one("SELECT count(*) FROM blocks WHERE feeder = ?", feeder)[0]
     while True:
         rows = db.all("SELECT height, slot, hash, proposal, certificate, state FROM blocks WHERE feeder = ? AND height >= ? "
@@ -76,6 +76,7 @@ def _walk(archive, feeder, result, records, progress):
             if height != chain.height:
                 return result.fault(f"blocks {chain.height} to {height - 1} (from slot {chain.slot + 1} on) are lost")
             proposal, certificate = bytes(proposal), bytes(certificate)
+            in_force, domain = chain.genesis, chain.books.domain()
             try:
                 step = chain.add(proposal, certificate)
             except (Refused, Malformed) as error:
@@ -83,11 +84,16 @@ def _walk(archive, feeder, result, records, progress):
             if certificate:
                 certified, result.certificates = height, result.certificates + 1
             if records:
-                for line in format.signature_faults(chain.books, format.block_of(proposal, certificate)):
+                for line in format.signature_faults(in_force, domain, format.block_of(proposal, certificate)):
                     result.fault(f"block {step.header.slot}: {line}")
             _compare(db, feeder, step, slot, bytes(digest), certificate, bytes(state), result)
             result.blocks += 1
         progress(result.blocks, of)
+    for number, record in enumerate(found):
+        if record not in [g.bytes() for g in chain.known.values() if g.number == number]:
+            result.fault(f"genesis number {number} is not the one that the blocks brought")
+    if len(found) < len(chain.known):
+        result.fault(f"{len(chain.known) - len(found)} amendments of the genesis are lost")
     result.signatures = Key.checked - checked
     if certified < chain.height - 1:
         result.fault(f"the last {chain.height - 1 - certified} blocks have no certificate over them")
@@ -109,6 +115,9 @@ def _compare(db, feeder, step, slot, digest, certificate, state, result):
         row = db.one("SELECT hash FROM nodes WHERE feeder = ? AND level = ? AND place = ?", feeder, level, place)
         if not row or bytes(row[0]) != node:
             result.fault(f"{where}: node {level}/{place} of the accumulator is {'another' if row else 'lost'}")
+    kept = db.all("SELECT member, record FROM evidence WHERE feeder = ? AND height = ?", feeder, step.height)
+    if [(m, bytes(r)) for m, r in kept] != step.evidence:
+        result.fault(f"{where}: the evidence kept is not that of the block")
     for table, expected in table_rows(feeder, step.height, step.rows).items():
         found = db.all(f"SELECT feeder, {_ROWS[table]} FROM {table} WHERE feeder = ? AND height = ?", feeder, step.height)
         found = sorted((bytes(f), *rest) for f, *rest in found)

@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS entries (feeder BLOB, height BIGINT, place BIGINT, me
     penalty_ucr BIGINT NOT NULL, PRIMARY KEY (feeder, height, place));
 CREATE TABLE IF NOT EXISTS coins (feeder BLOB, height BIGINT, place BIGINT, member BIGINT NOT NULL, slot BIGINT NOT NULL, kind TEXT NOT NULL,
     other BIGINT NOT NULL, amount BIGINT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (feeder, height, place));
+CREATE TABLE IF NOT EXISTS evidence (feeder BLOB, height BIGINT, member BIGINT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (feeder, height));
 CREATE TABLE IF NOT EXISTS waiting (feeder BLOB, hash BLOB, slot BIGINT NOT NULL, previous BLOB NOT NULL, proposal BLOB NOT NULL,
     certificate BLOB NOT NULL, PRIMARY KEY (feeder, hash));
 CREATE TABLE IF NOT EXISTS tokens (digest BLOB PRIMARY KEY, feeder BLOB NOT NULL, member BIGINT NOT NULL);
@@ -39,7 +40,7 @@ CREATE INDEX IF NOT EXISTS trades_slot ON trades (feeder, slot);
 CREATE INDEX IF NOT EXISTS entries_member ON entries (feeder, member, slot);
 CREATE INDEX IF NOT EXISTS coins_member ON coins (feeder, member, slot);
 """
-TABLES = ("meta", "feeders", "genesis", "blocks", "nodes", "readings", "trades", "entries", "coins", "waiting", "tokens")
+TABLES = ("meta", "feeders", "genesis", "blocks", "nodes", "readings", "trades", "entries", "coins", "evidence", "waiting", "tokens")
 
 
 class DatabaseError(RuntimeError):

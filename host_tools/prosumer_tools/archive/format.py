@@ -1,18 +1,18 @@
 """All that the archive knows of the ledger's bytes, on top of the decoder and the books of `prosumer verify`. What changes in a record
 or in the state changes here and nowhere else in the archive.
 
-  state leaves  the regime (epoch:4 excluded:8 genesis:32) with month:2 operator_seq:4 lost_mwh:8; of each member its account, then its
-                open trades (count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each);
-                  the common accounts; sealed commits
+    state leaves  the regime (epoch:4 excluded:8 genesis:32) with month:2 operator_seq:4 lost_mwh:8; of each member its account,
+                  then its open trades (count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each); the common accounts; sealed commits
 """
 import base64
 import struct
 from dataclasses import fields
 
+from prosumer_tools.verify import genesis as street
 from prosumer_tools.verify import records
 from prosumer_tools.verify.books import Account, Books
 from prosumer_tools.verify.keys import Key
-from prosumer_tools.verify.records import FINALIZE, Malformed
+from prosumer_tools.verify.records import FINALIZE, OPERATOR, Malformed
 
 from . import trees
 
@@ -22,11 +22,10 @@ _ACCOUNT = ">qQIIQQQ32sQI"
 
 
 def genesis_of(data):
-    """The decoded genesis with keys that check signatures; Malformed when its operator did not sign it."""
+    """The decoded genesis; Malformed when it breaks a rule or its operator did not sign it."""
     g = records.genesis(data)
-    if not Key(g.operator).signed(records.GENESIS_TAG + g.body, g.signature):
-        raise Malformed("genesis: the operator's signature does not match")
-    g.record = data
+    for text in street.faults(g, lambda member: f"member {member}"):
+        raise Malformed(f"genesis: {text}")
     return g
 
 
@@ -52,18 +51,15 @@ def parts_of(data):
     return data[4:4 + size], data[4 + size:]
 
 
-def vote_message(books, certificate):
-    """What each member of a certificate signed, after the blocks that `books` hold."""
-    return b"prosumer/vote/v1\0" + books.domain() + struct.pack(">BI32s", certificate.kind, certificate.iteration, certificate.header_hash)
-
-
 def certificate_fault(books, certificate, header, digest):
-    """Why this certificate does not make the header final; None if it does."""
-    g = books.genesis
-    if (certificate.kind, certificate.iteration, certificate.header_hash) != (FINALIZE, header.iteration, digest):
+    """Why this certificate does not make the header final, in the regime that `books` hold; None if it does.
+
+    Its iteration may be a later one: a block that changes who votes is proposed again until it is final."""
+    g, voters = books.genesis, books.voters()
+    if (certificate.kind, certificate.header_hash) != (FINALIZE, digest) or certificate.iteration < header.iteration:
         return "the certificate is for another header"
-    message = vote_message(books, certificate)
-    good = [m for m, s in certificate.signatures.items() if m in books.voters() and g.keys[m].signed(message, s)]
+    message = records.vote_message(books.domain(), FINALIZE, certificate.iteration, digest)
+    good = [m for m, s in certificate.signatures.items() if m in voters and g.keys[m].signed(message, s)]
     if len(good) != len(certificate.signatures) or len(good) < books.quorum():
         return f"{len(good)} good signatures of {len(certificate.signatures)}, {books.quorum()} are needed"
     return None
@@ -94,6 +90,11 @@ def unpack_leaves(data):
         out.append(data[at + 2:at + 2 + size])
         at += 2 + size
     return out
+
+
+def regime_of(leaves):
+    """(epoch, excluded, hash of the genesis in force) after a block."""
+    return struct.unpack_from(">IQ32s", leaves[0])
 
 
 def account_place(member):
@@ -160,8 +161,31 @@ def rows(block, outcome, minted):
                       r.flags, r.accuracy) for r in block.readings],
         "trades": [(m, block.slot + 1, price, bought, sold) for m, (bought, sold) in sorted(outcome.clearing.fills.items()) if bought or sold],
         "entries": [(e.member, e.slot, e.kind, e.trade_ucr, e.loss_ucr, e.fee_ucr, e.imbalance_ucr, e.penalty_ucr) for e in outcome.entries],
-        "coins": [(m, block.slot, "minted", m, amount, "") for m, amount in sorted(minted.items()) if amount],
+        "coins": [(m, m, block.slot, "minted", m, amount, "") for m, amount in sorted(minted.items()) if amount] + _moved(block),
     }
+
+
+_MINTED = 64  # places of the members' own; transfers stand behind, two for each
+
+
+def _moved(block):
+    """Transfers as (place, member, slot, kind, other, amount, note): coins given stand with both."""
+    out = []
+    for i, t in enumerate(block.transfers):
+        note = t.note.rstrip(b"\0").decode("utf-8", "replace").replace("\0", " ")
+        what = {records.GIVE: "given", records.RETIRE: "retired", records.PAY_IN: "paid-in", records.PAY_OUT: "paid-out"}[t.kind]
+        if t.kind in (records.PAY_IN, records.PAY_OUT):
+            out.append((_MINTED + 2 * i, t.to, block.slot, what, records.OPERATOR, t.amount, note))
+            continue
+        out.append((_MINTED + 2 * i, t.member, block.slot, what, t.to, t.amount, note))
+        if t.kind == records.GIVE:
+            out.append((_MINTED + 2 * i + 1, t.to, block.slot, "received", t.member, t.amount, note))
+    return out
+
+
+def transfer_leaf(block, place):
+    """Where the transfer behind such a row stands among the leaves of the body."""
+    return first_leaf(block, block.transfers) + (place - _MINTED) // 2
 
 
 # -- what is heard
@@ -174,14 +198,18 @@ def voted(books, proposal):
 
 
 def proposal_fault(books, proposal):
-    """Why nobody need keep this proposal; None if its proposer signed it."""
+    """Why nobody need keep this proposal as the next one; None if its proposer signed it."""
     g, header = books.genesis, header_at(proposal)
-    if header.proposer >= g.n:
+    if header.proposer not in books.voters():
         return "a proposal of nobody"
-    message = b"prosumer/proposal/v1\0" + g.feeder_id + header.hash(g.feeder_id)
-    if not g.keys[header.proposer].signed(message, proposal[1 + HEADER_SIZE:65 + HEADER_SIZE]):
+    if not _proposed(g, books.domain(), header, proposal[1 + HEADER_SIZE:65 + HEADER_SIZE]):
         return f"a proposal that member {header.proposer} did not sign"
     return None
+
+
+def _proposed(g, domain, header, signature):
+    message = records.vote_message(domain, records.PROPOSE, header.iteration, header.hash(g.feeder_id))
+    return header.proposer < g.n and g.keys[header.proposer].signed(message, signature)
 
 
 def finalize_vote(books, raw, sender):
@@ -194,7 +222,7 @@ def finalize_vote(books, raw, sender):
     if kind != FINALIZE:
         return None
     g = books.genesis
-    message = b"prosumer/vote/v1\0" + books.domain() + struct.pack(">BI32s", kind, iteration, digest)
+    message = records.vote_message(books.domain(), kind, iteration, digest)
     if member != sender or member >= g.n or not g.keys[member].signed(message, signature):
         raise Malformed(f"a vote that member {sender} did not sign")
     return iteration, digest, signature
@@ -205,16 +233,22 @@ def certificate_of(iteration, digest, signatures):
     return struct.pack(">BBI32sQ", 7, FINALIZE, iteration, digest, bits) + b"".join(signatures[m] for m in sorted(signatures))
 
 
-def signature_faults(books, block):
-    """Records of the body that who they name did not sign, and a header that its proposer did not: lines."""
-    g, out = books.genesis, []
-    operator = Key(g.operator)
-    for r in (*block.envelopes, *block.commits, *block.readings):
-        member = getattr(r, "member", None)
-        key = operator if member is None else g.keys[member] if member < g.n else None
+def signature_faults(g, domain, block):
+    """Records of the body that who they name did not sign, and a header that its proposer did not: lines.
+
+    `g`, `domain`: genesis and domain of votes in force before the block."""
+    out, operator = [], Key(g.operator)
+    for r in (*block.envelopes, *block.commits, *block.readings, *block.transfers):
+        member = getattr(r, "member", OPERATOR)
+        key = operator if member == OPERATOR else g.keys[member] if member < g.n else None
         if key is None or not key.signed(r.message(g.feeder_id), r.signature):
-            out.append(f"{type(r).__name__.lower()} of {'the operator' if member is None else f'member {member}'}: its signature does not match")
-    h = block.header
-    if h.proposer >= g.n or not g.keys[h.proposer].signed(b"prosumer/proposal/v1\0" + g.feeder_id + h.hash(g.feeder_id), block.signature):
+            who = "the operator" if member == OPERATOR else f"member {member}"
+            out.append(f"{type(r).__name__.lower()} of {who}: its signature does not match")
+    for e in block.evidence:
+        if e.member >= g.n or not all(g.keys[e.member].signed(r.message(e.domain), r.signature) for r in (e.one, e.other)):
+            out.append(f"evidence against member {e.member}: a signature does not match")
+    for new in block.amendments:
+        out += [f"amendment {new.number}: {text}" for text in street.faults(new, lambda member: f"member {member}")]
+    if not _proposed(g, domain, block.header, block.signature):
         out.append("header: its proposer did not sign it")
     return out

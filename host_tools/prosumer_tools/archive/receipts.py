@@ -64,11 +64,14 @@ def record(archive, feeder, member, height, index):
 def build(archive, feeder, member, slot, shown, seal=bytes(64)):
     """The bytes of a receipt that shows these leaves: [(height, tree, index)]."""
     wanted = sorted({height for height, _, _ in shown}, reverse=True)
-    tops = archive.certified(feeder, wanted[0], 8)
-    if not tops:
+    books = archive.books_before(feeder, wanted[0])
+    tops = [top for top in archive.certified(feeder, wanted[0], 8) if archive.books_before(feeder, top).regime() == books.regime()]
+    if not tops:  # a block that ends a regime has its own certificate, so this one is not final yet
         raise Refused(f"block {archive.block(feeder, wanted[0])[0].slot} has no certificate yet; the next final block brings one")
     headers, place, top = min([(*_headers(archive, feeder, top, wanted), top) for top in tops], key=lambda made: len(made[0]))
-    out = struct.pack(">BBI", TYPE, member, slot) + archive.block(feeder, top)[1] + bytes([len(place)]) + headers
+    proofs = [_against(archive, feeder, m, wanted[0]) for m in range(64) if books.excluded >> m & 1]
+    out = struct.pack(">BBIIQHB", TYPE, member, slot, books.epoch, books.excluded, books.genesis.number, len(proofs)) + b"".join(proofs)
+    out += archive.block(feeder, top)[1] + bytes([len(place)]) + headers
     out += bytes([len(shown)])
     for height, tree, index in shown:
         records, nodes = archive.leaf_nodes(feeder, height, tree)
@@ -78,6 +81,14 @@ def build(archive, feeder, member, slot, shown, seal=bytes(64)):
     if len(out + seal) > MAX_SIZE:  # the reading came days late and its block has no certificate of its own
         raise Refused(f"the receipt would have {len(out + seal):,} bytes; show the order and the reading in two")
     return out + seal
+
+
+def _against(archive, feeder, member, height):
+    """The evidence that a member is excluded by, before that block."""
+    row = archive.db.one("SELECT record FROM evidence WHERE feeder = ? AND member = ? AND height < ? ORDER BY height DESC LIMIT 1", feeder, member, height)
+    if not row:
+        raise Refused(f"the evidence against member {member} is lost: `prosumer archive check` tells what else")
+    return bytes(row[0])
 
 
 def _headers(archive, feeder, top, wanted):

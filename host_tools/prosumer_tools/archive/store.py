@@ -52,15 +52,15 @@ class Archive:
         found = self.records_of_genesis(feeder)
         if not found:
             raise Refused(f"no feeder {feeder.hex()} here")
-        genesis = format.genesis_of(found[0])
+        geneses = [format.genesis_of(record) for record in found]
         last = self.db.one("SELECT height, proposal, hash, state FROM blocks WHERE feeder = ? ORDER BY height DESC LIMIT 1", feeder)
         if not last:
-            return Chain(genesis)
+            return Chain(geneses[:1])
         height, proposal, digest, state = last[0], bytes(last[1]), bytes(last[2]), bytes(last[3])
         block = format.block_of(proposal)
         tip = height, block.header, digest, block.salt, format.unpack_leaves(zlib.decompress(state))
         nodes = self.nodes(feeder, trees.full(0, height + 1))
-        return Chain(genesis, tip, [nodes[node] for node in trees.full(0, height + 1)])
+        return Chain(geneses, tip, [nodes[node] for node in trees.full(0, height + 1)])
 
     # -- blocks in
 
@@ -86,8 +86,9 @@ class Archive:
             raise Refused(f"block {header.slot} is not the one that is final here")
         if certificate and not row[1]:
             parsed = format.block_of(self.proposal(feeder, row[2]), certificate).certificate
-            if not format.certificate_fault(chain.books, parsed, header, digest):
-                self.db.do("UPDATE blocks SET certificate = ? WHERE feeder = ? AND height = ?", format.trimmed(chain.books, parsed), feeder, row[2])
+            books = self.books_before(feeder, row[2])
+            if not format.certificate_fault(books, parsed, header, digest):
+                self.db.do("UPDATE blocks SET certificate = ? WHERE feeder = ? AND height = ?", format.trimmed(books, parsed), feeder, row[2])
                 self._opened.pop((feeder, row[2]), None)
         return True
 
@@ -98,7 +99,7 @@ class Archive:
         if header.slot <= chain.slot:
             return False
         fault = format.proposal_fault(chain.books, proposal)
-        if fault:
+        if fault and header.previous == chain.tip:  # behind a gap others may vote
             raise Refused(fault)
         self._wait(feeder, header, header.hash(feeder), proposal, b"")
         self._waiting(feeder)  # it may be the one that certified blocks wait for
@@ -158,6 +159,8 @@ class Archive:
                 for s in steps:
                     self.db.do("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)", feeder, s.height, s.header.slot, s.digest, s.proposal,
                                s.certificate, zlib.compress(s.state, 1))
+                    self.db.many("INSERT INTO genesis VALUES (?, ?, ?)", [(feeder, *amendment) for amendment in s.amendments])
+                    self.db.many("INSERT INTO evidence VALUES (?, ?, ?, ?)", [(feeder, s.height, *evidence) for evidence in s.evidence])
                     self.db.many("INSERT INTO nodes VALUES (?, ?, ?, ?)", [(feeder, *node) for node in s.nodes])
                     for table, values in table_rows(feeder, s.height, s.rows).items():
                         self.db.many(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values[0]))})" if values else "", values)
@@ -183,6 +186,13 @@ class Archive:
     def block(self, feeder, height):
         """(decoded block with its certificate or None, certificate bytes, state leaves)"""
         return self._open(feeder, height)[:3]
+
+    def books_before(self, feeder, height):
+        """The books that a block was executed on: who voted for it, under which genesis."""
+        if not height:
+            return format.books_of(self.chain(feeder).first)
+        block, _, leaves = self.block(feeder, height - 1)
+        return format.books_of(self.chain(feeder).known[format.regime_of(leaves)[2]], block.salt, leaves)
 
     def leaf_nodes(self, feeder, height, tree):
         """(records, hash tree over their salted leaves) of a block's body (b"b") or state (b"s")."""
@@ -254,5 +264,5 @@ def table_rows(feeder, height, rows):
         "readings": [(feeder, m, slot, height, *rest) for m, slot, *rest in rows["readings"]],
         "trades": [(feeder, m, slot, height, *rest) for m, slot, *rest in rows["trades"]],
         "entries": [(feeder, height, i, *row) for i, row in enumerate(rows["entries"])],
-        "coins": [(feeder, height, i, *row) for i, row in enumerate(rows["coins"])],
+        "coins": [(feeder, height, *row) for row in rows["coins"]],
     }

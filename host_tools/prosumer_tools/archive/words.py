@@ -25,8 +25,11 @@ def text(r, name=None):
     who = f"member {r['member']}" + (f" ({name})" if name else "")
     span = when(r["start_s"], r["slot_s"], r["slot"])
     out = [f"{who} of {r['street']}, slot {r['slot']}: {span}, feeder {r['feeder']}", "",
-           "PROVEN, from the genesis alone:"]
-    out.append(f"  final      {r['signatures']} of {r['members']} meters ({r['quorum']} are enough) signed the header of slot {r['header_slot']}")
+           "PROVEN, from the genesis alone:" if not r["number"] else "PROVEN, from the genesis and its amendments:"]
+    out.append(f"  final      {r['signatures']} of {r['voters']} meters that vote ({r['quorum']} are enough) signed the header of slot {r['header_slot']}"
+               f" under genesis number {r['number']}")
+    if r["excluded"]:
+        out.append(f"  excluded   member {', '.join(map(str, r['excluded']))}, by what it signed itself: two things that contradict each other")
     hidden = ["readings, orders, trades and accounts of all other members"]
     if r["order"]:
         out.append(f"  order      sealed and signed by the meter before the others' were known: {_order(r['order'])}")
