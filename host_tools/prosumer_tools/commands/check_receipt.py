@@ -23,7 +23,8 @@ def told(known, r):
     genesis = r.genesis
     trade = r.trades and r.trades.get(r.slot)
     out = {"member": r.member, "slot": r.slot, "street": genesis.name, "feeder": genesis.feeder_id.hex(), "start_s": genesis.start_s,
-           "slot_s": genesis.slot_s, "number": genesis.number, "excluded": [m for m in range(64) if r.excluded >> m & 1], "members": genesis.n, "voters": r.voters, "quorum": r.quorum, "signatures": r.signatures, "header_slot": r.header.slot,
+           "slot_s": genesis.slot_s, "number": genesis.number, "excluded": [m for m in range(64) if r.excluded >> m & 1],
+           "members": genesis.n, "voters": r.voters, "quorum": r.quorum, "signatures": r.signatures, "header_slot": r.header.slot,
            "header": r.header.hash(genesis.feeder_id).hex(), "order": None, "trade": None, "cleared": None, "reading": None, "money": None,
            "account": None, "open": [], "others": [{"slot": h.slot, "type": d[0], "hex": d.hex()} for h, d in r.others]}
     if r.order:
