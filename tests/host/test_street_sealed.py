@@ -86,3 +86,17 @@ def test_what_a_stranger_publishes_is_refused_and_counted(run):
     assert rejects["not-sealed"] >= 15 * 3 and rejects["bad-seal"] >= 20 * 3 and rejects["wrong-length"] >= 3, rejects
     assert run.facts["not_opened"]["not-sealed"] >= 15 and run.facts["not_opened"]["bad-seal"] >= 20
     assert not {"malformed", "bad-signature", "no-memory"} & set(rejects)
+
+
+def test_who_has_left_reads_nothing_any_more_and_the_others_go_on(tmp_path):
+    run = play(tmp_path, count=4, slots=4, sealed=True, faults=[(1, 100, lambda game: game.rotate(without={3}))])
+    assert run.result.ok, run.result.faults
+    assert run.blocks == list(range(5)) and {len(run.rings[name]) for name in run.states if name != "dogwood"} == {5}
+    assert len(run.rings["dogwood"]) <= 2, "no block of the new epoch"
+    epochs = {}
+    for _, kind, member, raw in run.said:
+        if kind not in ("keys", "genesis"):
+            epochs.setdefault(member, set()).add(raw[0])
+    assert epochs[3] == {129}, "it stays with the old key and never talks in the open"
+    assert all(epochs[m] == {129, 130} for m in range(3))
+    assert run.states["dogwood"]["counts"]["unknown-epoch"] > 10

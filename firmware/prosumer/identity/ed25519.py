@@ -58,7 +58,8 @@ class Signer:
     The steps of a signature are the same for every key and message, and the machine that runs them branches on no
     number. What remains of side channels: rows are read at addresses that depend on the nonce, whether a row is negated
     is a branch, and the nonce is reduced modulo L by ordinary big-integer arithmetic. The result's coordinates and the
-    secret scalar meet big integers too, masked for every message with what only the holder of the seed can make.
+    secret scalar meet big integers too, masked for every message with what only the holder of the seed can make. The same
+    holds of `agree`; nobody but the operator, whose signature is checked first, makes a meter run it on a point of his choice.
     """
 
     def __init__(self, seed):
