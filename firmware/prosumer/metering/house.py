@@ -68,7 +68,7 @@ class House:
             self._count(i, *self.meter.clamps[i].so_far())
         then = self.registers.value(_TIME)
         if self._gap and then and not self._lost_ms:  # the first time after a restart
-            self._lost_ms = max(1, now_ms - self.hal.window_ms - then)
+            self._lost_ms = max(1, now_ms - (covers_ms or self.hal.window_ms) - then)
         self.registers.add(_TIME, max(0, now_ms - then))
         self.registers.journal()
         return True
