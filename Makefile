@@ -27,8 +27,9 @@ test: $(STAMP)  ## all tests: firmware on the Unix port, agent on emulated devic
 bench: $(STAMP)  ## figures beside their peers: medians, ratios (about 10 minutes)
 	@$(BIN)/python tests/bench/run.py
 
-soak: $(STAMP)  ## the long searches: power cuts at every flash operation, 100,000 schedules of the agreement (about an hour)
+soak: $(STAMP)  ## the long searches: power cuts at every flash operation, three days of a street of 16 in which all fails, 100,000 schedules of the agreement (about 1.5 hours)
 	@$(BIN)/micropython -X heapsize=64M tests/bench/soak_registers.py
+	@$(BIN)/python tests/soak_street.py
 	@$(BIN)/micropython tests/sim/run_sim.py --schedules 12500
 
 image: $(STAMP)  ## compile the firmware and build the device image

@@ -23,6 +23,7 @@ import argparse
 import asyncio
 import json
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -42,40 +43,64 @@ DISTURBED = 0.05
 VERIFY_MS, SIGN_MS, EXECUTE_TIMES = 57, 40, 37
 TARGET_MS, TARGET_OUT, TARGET_IN = 5000, 2048, 40 << 10
 
-# One process plays a street on paper and takes the time of the calls that a block costs, without its signatures (checked once for all).
-_EXECUTE = """
-import sys, time, json
+# A street on paper gives one block in which all kinds of records are, with the state before it …
+_BLOCK = """
+import json, sys
 sys.path[:0] = ["firmware", "tests/unit"]
 import paper
 from prosumer.ledger import block
-us = {}
-def timed(name):
-    call = getattr(block, name)
-    def wrapper(*args):
-        start = time.ticks_us()
-        try:
-            return call(*args)
-        finally:
-            us.setdefault(name, []).append(time.ticks_diff(time.ticks_us(), start))
-    setattr(block, name, wrapper)
-for name in ("build", "execute", "header"):
-    timed(name)
-disk = paper.Disk
+disk, execute, last = paper.Disk, block.execute, []
 paper.Disk = lambda blocks: disk(8 * blocks)
+def caught(genesis, state, slot, body, *rest):
+    last[:] = [state.pack().hex(), slot, b"".join(body.pieces()).hex()]
+    return execute(genesis, state, slot, body, *rest)
+block.execute = caught
 street = paper.Street(%d, paper.fresh_folder())
-street.run(4)
-print(json.dumps({name: sorted(all[len(all) // 2:])[len(all) // 4] for name, all in us.items()}))
+street.run(2)
+print(json.dumps([street.genesis_bytes.hex()] + last))
+"""
+# … and a meter's heap, collected as on a meter, what a voter does with it: build what it would have proposed, execute what was, compare.
+_EXECUTE = """
+import gc, json, sys
+sys.path[:0] = ["firmware"]
+from prosumer.codec import Cursor
+from prosumer.identity.genesis import Genesis
+from prosumer.ledger import block
+from prosumer.ledger.pool import Pool
+from prosumer.ledger.state import State
+from prosumer.records import Body
+genesis, state, slot, body = [bytes.fromhex(x) if type(x) is str else x for x in json.load(sys.stdin)]
+genesis = Genesis(genesis)
+pool, parsed = Pool(genesis, None), Body.read(Cursor(body))
+pool.commits[slot + 2] = {r.member: r for r in parsed.commits}
+pool.orders[slot + 1] = {r.member: r for r in parsed.orders}
+for r in parsed.readings:
+    pool.readings[r.member].append(r)
+gc.threshold(4096)
+for _ in range(%d):
+    block.build(genesis, State.parse(state), slot, pool, b"", False)
+    after, parsed = State.parse(state), Body.read(Cursor(body))
+    cleared = block.execute(genesis, after, slot, parsed, lambda r: None)
+    block.header(genesis, bytes(32), bytes(32), slot, 1, 0, parsed, after, cleared)
 """
 
 
-def execute_ms(n):
-    """(voter's, proposer's) ms on an ESP32 for a block of n members, beside signatures: build what it would have proposed, execute, compare."""
-    done = subprocess.run([Path(sys.executable).parent / "micropython", "-X", "heapsize=64M", "-c", _EXECUTE % n], capture_output=True,
-                          text=True, cwd=ROOT, timeout=300)
+def _micropython(script, heap, given=""):
+    """(what it printed, CPU seconds it took): the clock on the wall tells little on a busy machine."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([Path(sys.executable).parent / "micropython", "-X", f"heapsize={heap}", "-c", script], input=given,
+                          capture_output=True, text=True, cwd=ROOT, timeout=300)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
-    us = json.loads(done.stdout)
-    return round((us["build"] + us["execute"] + us["header"]) * EXECUTE_TIMES / 1000)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.stdout, after.ru_utime - before.ru_utime
+
+
+def execute_ms(n, times=20):
+    """ms that an ESP32 takes for a block of n members, beside signatures."""
+    block, _ = _micropython(_BLOCK % n, "64M")
+    idle, busy = (min(_micropython(_EXECUTE % k, "512K", block)[1] for _ in range(2)) for k in (0, times))
+    return round((busy - idle) / times * 1000 * EXECUTE_TIMES)
 
 
 class Timed(Game):
@@ -86,6 +111,7 @@ class Timed(Game):
         self.condition, self.first = condition, {}  # (member, slot of the order) → virtual ms
         self.marks, self.cuts = {}, 0               # slot → counters of every line at its start
         self.block_ms = execute_ms(count) if condition == "ESP32" else 0
+        self.votes, self.quorum = {}, count - (count - 1) // 3
         network = {"heard": self.heard_order}
         if condition != "0 ms":
             network["delay_ms"] = self.delay_ms
@@ -99,8 +125,13 @@ class Timed(Game):
             return DELAY_MS + again
         return DELAY_MS + again + {"proposal": 2 * SIGN_MS + self.block_ms, "order": 0}.get(kind, SIGN_MS)
 
-    def cost_ms(self, kind):
-        return {"proposal": VERIFY_MS + self.block_ms, "order": 1}.get(kind, VERIFY_MS)
+    def cost_ms(self, name, kind, topic, payload):
+        if kind == "vote":
+            about = name, self.feeder_keys.open(kind, int(topic.split("/")[3]), payload)[1:6]  # kind and iteration
+            self.votes[about] = self.votes.get(about, 0) + 1
+            if self.votes[about] >= self.quorum:  # its own is counted without a check; when a quorum is there no more are checked
+                return 2
+        return {"proposal": VERIFY_MS + self.block_ms, "order": 2}.get(kind, VERIFY_MS)
 
     async def _enrol(self):
         if len(self.street.homes) > 16:
@@ -215,11 +246,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="all sizes under all conditions, more slots: about 40 minutes")
     parser.add_argument("--members", type=int, nargs="+", metavar="N", help="only these sizes, under all conditions")
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=CONDITIONS, help="with --members or --full: only these")
     parser.add_argument("--slots", type=int, help="slots of each street (default: 8, above 16 members 4; with --full 14)")
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
     options = parser.parse_args()
     if options.full or options.members:
-        plan = [(n, c) for n in options.members or SIZES for c in CONDITIONS]
+        plan = [(n, c) for n in options.members or SIZES for c in options.conditions]
     else:
         plan = [(n, c) for n in (4, 8, 16) for c in CONDITIONS] + [(40, "200 ms")]
     print(HEAD, flush=True)

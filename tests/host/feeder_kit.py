@@ -109,9 +109,7 @@ class Meter:
         if kind in self.deaf:
             return
         if kind == "genesis":
-            number = int.from_bytes(raw[1:3], "big")
-            if number == self.state["genesis"] + 1:     # a block takes only the next one
-                self.state["genesis"] = number
+            self.state["genesis"] = int.from_bytes(raw[1:3], "big")
         elif kind == "keys":
             self.state["epoch"] = int.from_bytes(raw[1:3], "big")
         elif kind == "transfer":

@@ -56,7 +56,7 @@ def test_without_a_delay_nothing_is_late(tmp_path):
 def test_who_is_occupied_hears_one_after_the_other(tmp_path):
     async def scenario():
         async with Street(tmp_path) as street:
-            await street_of(street, 3, delay_ms=100, cost_ms=lambda kind: 30)
+            await street_of(street, 3, delay_ms=100, cost_ms=lambda *message: 30)
             street.boot()
             await street.live(3)
             await street.run(street.now_ms + 1000)

@@ -5,8 +5,8 @@
     network.cut("birch"); network.down("birch", "elm"); network.up("birch", "elm")
 
 Each device has a port of its own, so that its connection is known. A message that the broker delivers at virtual time t reaches the
-device at t + delay_ms, the whole way from meter to meter; with `cost_ms(kind)` receivers take that long for it, one message after
-the other. Confirmations (PUBACK) come at once, as the clock stands still while a device waits for one; on a real network the second of
+device at t + delay_ms, the whole way from meter to meter; with `cost_ms` receivers are occupied by it, one message after the
+other. Confirmations (PUBACK) come at once, as the clock stands still while a device waits for one; on a real network the second of
 two publishes leaves a round trip to the broker later, for which `delay_ms` may depend on the kind. The broker's messages are confirmed
 here, since a broker sends only so many before the first is confirmed.
 """
@@ -31,7 +31,8 @@ class _Line:
 
 
 class Network:
-    """`delay_ms`: a number or a function of the kind. `cost_ms(kind)`: virtual time a device is occupied by a message of that kind.
+    """`delay_ms`: a number or a function of the kind. `cost_ms(name, kind, topic, payload)`: virtual time the device is
+    occupied by a message.
     `heard(name, kind, topic, payload)`: told of every message that a device publishes, at its virtual time."""
 
     def __init__(self, street, delay_ms=0, cost_ms=None, heard=None):
@@ -127,7 +128,7 @@ class Network:
                     continue
                 if packet[0] & 6:
                     to_broker.write(b"\x40\x02" + _packet_id(packet))
-                topic, _ = _parts(packet)
+                topic, payload = _parts(packet)
                 if not _on_feeder(topic):
                     writer.write(packet)
                     continue
@@ -136,7 +137,7 @@ class Network:
                 about = topic.split("/")[-2]
                 due_ms = self.street.now_ms + self.delay_ms(about)
                 if self.cost_ms:
-                    due_ms = line.free_ms = max(due_ms, line.free_ms) + self.cost_ms(about)
+                    due_ms = line.free_ms = max(due_ms, line.free_ms) + self.cost_ms(line.name, about, topic, payload)
                 if due_ms <= self.street.now_ms:
                     writer.write(packet)
                     continue
