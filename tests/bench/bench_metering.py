@@ -66,6 +66,25 @@ for line in sys.stdin:
     print(json.dumps(out))
 """
 
+DRIFT = """
+import sys
+from prosumer.metering.channel import NWMS_PER_MWH
+from prosumer.metering.calibration import Calibration
+from prosumer.metering.meter import Meter
+from prosumer.metering.registers import EnergyRegisters
+meter = Meter((("v", "voltage"), ("grid", "grid")), 8000, Calibration.nominal([{"gain_nv": 195000000}], [{"gain_na": 44000000}], "factory", "B"))
+registers = EnergyRegisters(sys.argv[1] + "/registers", ["grid+"])
+with open(sys.argv[1] + "/samples", "rb") as f:
+    buf = f.read()
+exact = 0
+for k in range(2000):
+    meter.window(buf, 1600, 50000000)
+    exact += meter.clamps[0].power_nw * 50000000
+    registers.add("grid+", meter.close_interval()["channels"]["grid"]["import_mwh"])
+    registers.journal()
+print(exact // NWMS_PER_MWH - EnergyRegisters(sys.argv[1] + "/registers", ["grid+"]).value("grid+"))
+"""
+
 
 def chain(**settings):
     return adc.ModelledADC(**{"i_full_scale": FULL_SCALE, **settings})
@@ -145,6 +164,10 @@ def figures(quick=False):
         worst = max(worst, *(abs(r[0] - f * 1000) for r in case.readings))
     rows.append(("frequency 45…65 Hz over 5 s, worst", worst, 2, "mHz"))
     case, = measure([Case("no load", adc.sine(0.0), 0.0, 60 if quick else 3600, 1)])
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "samples").write_bytes(chain().samples(0, 1600, [adc.sine(U)], [adc.sine(7.3, lag=0.4)]))
+        drift = int(run_firmware(DRIFT, args=[folder], heap="1M"))
+    rows.append(("registers after 10^8 s in 2000 intervals, |drift|", abs(drift), 0, "mWh"))
     rows.append(("no load, one minute" if quick else "no load, one hour", case.readings[0][5][0][3] + case.readings[0][5][0][4], 0, "mWh"))
     return rows
 
