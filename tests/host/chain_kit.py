@@ -38,7 +38,7 @@ class Paper:
     def __init__(self, n, name="Chain Street", steps=2):
         """`steps`: of an order's curve."""
         self.name, self.steps = name, steps
-        self.extra, self.sent = ([], [], []), {}
+        self.extra, self.sent, self.then = ([], [], []), {}, None
         self.keys = [key(f"{name} {i}") for i in range(n)]
         self.record = genesis(key("operator"), self.keys, name)
         self.genesis = format.genesis_of(self.record)
@@ -54,18 +54,26 @@ class Paper:
 
     def amend(self, retail=RETAIL, left=(), key_of=None, more=0):
         """Another tariff, members who left, a new key for one, more members; the bytes."""
+        keys = list(self.keys)
         if key_of is not None:
-            self.keys[key_of] = key(f"{self.name} {key_of} again")
-            self.seqs[key_of], self.heads[key_of] = 0, bytes(32)
-        for i in range(self.n, self.n + more):
-            self.keys.append(key(f"{self.name} {i}"))
+            keys[key_of] = key(f"{self.name} {key_of} again")
+        keys += [key(f"{self.name} {i}") for i in range(self.n, self.n + more)]
+        now = self.books.genesis
+        record = genesis(key("operator"), keys, self.name, now.number + 1, self.feeder, now.hash, retail, left)
+        self.then = keys, key_of
+        self.extra[2].append(record)
+        return record
+
+    def _enter(self):
+        """The block with an amendment is made; from now on its keys sign."""
+        self.keys, changed = self.then
+        self.then = None
+        if changed is not None:
+            self.seqs[changed], self.heads[changed] = 0, bytes(32)
+        for _ in range(len(self.seqs), len(self.keys)):
             self.registers.append([5_000_000, 1_000_000, 2_000_000])
             self.seqs.append(0)
             self.heads.append(bytes(32))
-        now = self.books.genesis
-        record = genesis(key("operator"), self.keys, self.name, now.number + 1, self.feeder, now.hash, retail, left)
-        self.extra[2].append(record)
-        return record
 
     def lie(self, member):
         """Evidence: two commits of one slot."""
@@ -115,7 +123,7 @@ class Paper:
                    hashlib.sha256(b"prosumer/order/v1\0" + self.feeder + raw).digest())) for m, raw in orders.items()]
         self.sealed[slot + 2] = orders
         shown = [raw for m, raw in sorted(self.sealed.pop(slot + 1, {}).items()) if self.trades(m)]
-        readings = [self.reading(m, slot - 1) for m in range(self.n)] if slot else []
+        readings = [self.reading(m, slot - 1) for m in range(self.n) if not self.books.genesis.members[m][1] & 128] if slot else []
         extra, self.extra = self.extra, ([], [], [])
         return [[], commits, shown, readings, *extra]
 
@@ -124,7 +132,6 @@ class Paper:
         slot, self.slot, self.iteration = self.slot, self.slot + 1, self.iteration + 1
         self.domain, self.voters, self.quorum = self.books.domain(), self.books.voters(), self.books.quorum()
         proposer = self.voters[self.iteration % len(self.voters)]
-        keys = list(self.keys)
         packed = b"\x08" + self.dice.randbytes(16)
         for part in self.body(slot):
             packed += bytes([len(part)]) + b"".join(part)
@@ -137,9 +144,12 @@ class Paper:
             ">II", outcome.clearing.price_ucr_per_kwh, outcome.clearing.volume_mwh)
         self.tip = hashlib.sha256(b"prosumer/header/v1\0" + self.feeder + raw).digest()
         self.range.append(self.tip)
-        said = keys[proposer].sign(b"prosumer/vote/v1\0" + self.domain + struct.pack(">BI", 2, self.iteration) + self.tip)
+        said = self.keys[proposer].sign(b"prosumer/vote/v1\0" + self.domain + struct.pack(">BI", 2, self.iteration) + self.tip)
         self.iteration += later
-        return b"\x09" + raw + said + packed, self.certificate() if certified else b""
+        certificate = self.certificate() if certified else b""
+        if self.then:
+            self._enter()
+        return b"\x09" + raw + said + packed, certificate
 
     def finalize(self, member):
         """A signature for the newest block."""

@@ -57,9 +57,12 @@ def text(r, name=None):
     if r["account"]:
         a = r["account"]
         out.append(f"  account    after block {r['slot']}: balance {money(a['balance_ucr'], True)}, green coins {kwh(a['green_mwh'])},"
+                   f" {kwh(a['retired_mwh'])} retired,"
                    f" registers {kwh(a['import_mwh'])} taken, {kwh(a['export_mwh'])} given; readings settled up to slot {a['next_slot'] - 1}")
     else:
         hidden.append("balance, green coins and registers")
+    for t in r["transfers"]:
+        out.append(f"  transfer   in block {t['slot']}: {_transfer(t)}")
     for o in r["others"]:
         out.append(f"  record     of type {o['type']} in block {o['slot']}: {o['hex'][:48]}…")
     also = [str(s) for s in r["open"] if s != r["slot"]]
@@ -67,6 +70,13 @@ def text(r, name=None):
         out += ["", f"Shown with it: the member's open trades of slot {', '.join(also)} (they stand in the same leaf)."]
     out += ["", "NOT SHOWN: " + "; ".join(hidden) + ".", "It does not prove that the meter measured right, only what it signed and the street agreed on."]
     return "\n".join(out)
+
+
+def _transfer(t):
+    note = bytes.fromhex(t["note"]).rstrip(b"\0").decode("utf-8", "replace")
+    what = (f"member {t['member']} gave {kwh(t['amount'])} of green coins to member {t['to']}", f"member {t['member']} retired {kwh(t['amount'])} of green coins",
+            f"the operator booked {money(t['amount'])} that member {t['to']} paid in", f"the operator paid out {money(t['amount'])} to member {t['to']}")
+    return what[t["kind"]] + (f" ({note})" if note else "")
 
 
 def _order(order):

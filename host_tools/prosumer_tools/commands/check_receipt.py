@@ -18,6 +18,7 @@ from prosumer.identity.members import Members
 from prosumer.ledger.pool import fault
 from prosumer.ledger.receipt import Receipt, lineage
 from prosumer.market.settlement import settle
+from prosumer.records import Transfer
 
 def told(known, r):
     genesis = r.genesis
@@ -26,7 +27,14 @@ def told(known, r):
            "slot_s": genesis.slot_s, "number": genesis.number, "excluded": [m for m in range(64) if r.excluded >> m & 1],
            "members": genesis.n, "voters": r.voters, "quorum": r.quorum, "signatures": r.signatures, "header_slot": r.header.slot,
            "header": r.header.hash(genesis.feeder_id).hex(), "order": None, "trade": None, "cleared": None, "reading": None, "money": None,
-           "account": None, "open": [], "others": [{"slot": h.slot, "type": d[0], "hex": d.hex()} for h, d in r.others]}
+           "account": None, "open": [], "others": [], "transfers": []}
+    for h, data in r.others:
+        if data[0] == 11:
+            t = Transfer.parse(data)
+            out["transfers"].append({"slot": h.slot, "member": t.member, "kind": t.kind, "to": t.to, "amount": t.amount, "seq": t.seq,
+                                     "note": t.note.hex()})
+        else:
+            out["others"].append({"slot": h.slot, "type": data[0], "hex": data.hex()})
     if r.order:
         out["order"] = {"buy": r.order.buy, "sell": r.order.sell}
     if r.trades is not None:
