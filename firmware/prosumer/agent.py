@@ -203,6 +203,8 @@ class Agent:
         """reading → signed reading: close the slot that just ended, tell the neighbours, learn from it."""
         ended, self.slot = self.genesis.slot_at(now) - 1, self.genesis.slot_at(now)
         interval = self.house.close_slot(self.genesis.slot_s * 1000)
+        for event in interval.get("events", ()):  # of a metering chip: sags, lost phases
+            self.count(event)
         if ended >= 0:
             reading = self.chain.extend(ended, self.house.totals(), self.house.uncertainty_mwh(interval), interval["flags"],
                                         self.house.accuracy(), self.house.calibration.hash())
