@@ -1,5 +1,6 @@
 """A street at market level: deterministic, balanced, and the same plant as the emulator's where nothing moves."""
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,17 @@ def test_the_demo_street_trades_and_gains(demo):
     assert data["feeder"]["slots_over"] <= data["feeder"]["alone"]["slots_over"]
     assert all(home["car_short_mwh"] == 0 for home in data["homes"])
     assert sum(h["volume_mwh"] for h in data["hours"]) == sum(m["volume_mwh"] for m in data["months"]) == data["volume_mwh"]
+
+
+def test_the_feeder_account_is_shared_with_the_month(demo):
+    """The demo street once more, begun on the last day of a month: what the account had at midnight went to the homes, alike."""
+    street, profiles, played = demo
+    later = play(street, replace(profiles, start_s=1_782_806_400, weather=None), 96)     # 2026-06-30 08:00 UTC
+    (first,) = np.flatnonzero(later.shared)
+    earned = later.feeder_ucr[:first].sum()
+    assert later.shared[first] == earned // len(street.homes) > 0
+    assert abs(later.feeder_ucr[first] + earned // len(street.homes) * len(street.homes)) < earned, "what did not divide stays"
+    assert not played.shared.any(), "within one month nothing is"
 
 
 def test_energy_is_what_the_profiles_say(demo):

@@ -39,6 +39,7 @@ class Played:
     congestion: np.ndarray
     volume: np.ndarray
     feeder_ucr: np.ndarray
+    shared: np.ndarray   # of the feeder account, to each home: in its money already
     short_mwh: list      # what cars did not get by their time, per home
     stored_mwh: list     # in each battery at the end
 
@@ -54,7 +55,7 @@ def play(street, profiles, slots, progress=lambda done, of: None):
     limits = [round(kw * 1e6) * slot_s // 3600 for kw in (street.feeder.import_limit_kw, street.feeder.export_limit_kw)]
     grid = {name: np.zeros((slots, n), np.int64) for name in
             ("net", "made", "battery", "net_alone", "made_alone", "bought", "sold", "money", "money_alone")}
-    line = {name: np.zeros(slots, np.int64) for name in ("price", "congestion", "volume", "feeder_ucr")}
+    line = {name: np.zeros(slots, np.int64) for name in ("price", "congestion", "volume", "feeder_ucr", "shared")}
     short, stored = [0] * n, [0] * n
     none = [street.tariff.retail_ucr_per_kwh, 0, 0, 0, 0, []]
     with tempfile.TemporaryDirectory() as folder:
@@ -100,11 +101,11 @@ def _start(script, setup):
 
 
 def _book(grid, line, slot, settled):
-    money, feeder, total = settled
+    money, feeder, total, share = settled
     if total:
         raise UnbalancedError(f"slot {slot}: the accounts add up to {total} micro-credits")
     grid["money"][slot], grid["money_alone"][slot] = zip(*money, strict=True)
-    line["feeder_ucr"][slot] = feeder
+    line["feeder_ucr"][slot], line["shared"][slot] = feeder, share
 
 
 def _genesis(street, start_s):

@@ -121,7 +121,7 @@ def text(d):
               f"self-consumption  {percent(d['self_consumption'])}, {percent(d['self_consumption_alone'])} without the market; "
               f"{kwh(d['curtailed_mwh'], 1)} kWh curtailed",
               f"feeder            {f['slots_over']} slots beyond its limits, {f['alone']['slots_over']} without the market; "
-              f"account {euro(d['feeder_ucr'], True)}"]
+              f"{euro(d['shared_ucr'], True)} of its account shared among the homes month by month, {euro(d['feeder_ucr'], True)} left"]
     return "\n".join(lines)
 
 

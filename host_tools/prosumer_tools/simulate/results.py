@@ -29,6 +29,7 @@ def summary(street, profiles, played, seconds):
     return {
         "street": street.name, "seed": street.seed, "slot_minutes": street.slot_minutes, "slots": slots, "start_s": profiles.start_s,
         "seconds": round(seconds, 1), "paid_ucr": -_sum(p.money), "paid_alone_ucr": -_sum(p.money_alone), "feeder_ucr": _sum(p.feeder_ucr),
+        "shared_ucr": _sum(p.shared) * len(homes),
         "volume_mwh": _sum(p.volume), "neighbours_mwh": _sum(neighbours), "generated_mwh": _sum(p.made),
         "curtailed_mwh": _sum(p.made_alone - p.made),
         "self_consumption": _used(p.net, p.made, neighbours), "self_consumption_alone": _used(p.net_alone, p.made_alone, 0),
