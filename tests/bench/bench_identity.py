@@ -94,6 +94,7 @@ def _reference():
 def _wires(ed25519):
     """Two members' wires that hold the same feeder key, a vote and a block."""
     from prosumer.identity import wire
+    from prosumer.identity.seal import pads
 
     class Signer:  # no operator wrapped this key
         public = bytes(32)
@@ -105,7 +106,7 @@ def _wires(ed25519):
     wires = []
     for member in range(2):
         w = wire.Wire("bench.wire%d" % member, b"feeder-1", member, Signer)
-        w.raw, w.keys = b"\0\1", [(129, b"k" * 32)]
+        w.raw, w.keys = b"\0\1", [(129, pads(b"k" * 32))]
         wires.append(w)
     return wires, bytes(103), bytes(range(250)) * 16 + b"last"
 

@@ -109,7 +109,9 @@ class Meter:
         if kind in self.deaf:
             return
         if kind == "genesis":
-            self.state["genesis"] = int.from_bytes(raw[1:3], "big")
+            number = int.from_bytes(raw[1:3], "big")
+            if number == self.state["genesis"] + 1:     # a block takes only the next one
+                self.state["genesis"] = number
         elif kind == "keys":
             self.state["epoch"] = int.from_bytes(raw[1:3], "big")
         elif kind == "transfer":

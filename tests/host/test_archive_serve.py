@@ -90,10 +90,10 @@ def test_forged_messages_count_for_nothing():
     rows = archive.db.one("SELECT count(*) FROM waiting")[0]
     for bad in (foreign[0][2], b"", b"\x09", messages[0][2][:150] + bytes(64) + messages[0][2][214:], b"\x09" + bytes(300)):
         ear.hear("proposal", 0, bad)
-    assert archive.db.one("SELECT count(*) FROM waiting")[0] == rows == 1
+    assert archive.db.one("SELECT count(*) FROM waiting")[0] <= rows + 1 == 2, "one that others might have signed behind a gap"
     for message in messages:
         ear.hear(*message)
-    assert archive.chain(feeder).height == 1
+    assert archive.chain(feeder).height == 1 and archive.db.one("SELECT count(*) FROM waiting")[0] == 0
 
 
 def test_a_flood_of_signed_rubbish_costs_no_memory():
@@ -101,7 +101,7 @@ def test_a_flood_of_signed_rubbish_costs_no_memory():
     for i in range(300):
         digest = i.to_bytes(32, "big")
         body = struct.pack(">BBIB32s", 6, 1, 1000 + i, 2, digest)
-        ear.hear("vote", 2, body + street.keys[2].sign(b"prosumer/vote/v1\0" + feeder + struct.pack(">BI32s", 1, 1000 + i, digest)))
+        ear.hear("vote", 2, body + street.keys[2].sign(b"prosumer/vote/v1\0" + street.books.domain() + struct.pack(">BI32s", 1, 1000 + i, digest)))
     assert len(ear.votes[2]) == 64
     for message in said(street):
         ear.hear(*message)

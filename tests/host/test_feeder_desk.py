@@ -129,6 +129,14 @@ def test_what_no_meter_would_take_is_named_before_it_is_signed(office, old, new,
     assert why in office.refused("amend", office.street)
 
 
+def test_too_many_who_join_at_once_go_in_steps(office):
+    office.new()
+    many = {f"n{i}": public() for i in range(40)}
+    office.write(STREET + "".join(f'[[home]]\nname = "{name}"\n' for name in many))
+    office.bring(**many)
+    assert "too-large" in office.refused("amend", office.street, "--keys", office.keys)
+
+
 def test_a_key_that_is_there_twice_is_the_firmwares_to_refuse(office):
     key = public()
     office.bring(mimosa=key, olivier=key, cypres=public())

@@ -72,6 +72,25 @@ def test_publish_waits_for_every_meter_and_says_what_it_saw(broker, office, mete
     assert heard == {"genesis": True, "keys": True, "envelope": True}, "the broker keeps all but payments"
 
 
+def test_amendments_go_out_one_after_the_other(broker, office, meters):
+    mimosa, *_ = meters("mimosa", "olivier", "cypres")
+    at = ("--broker", f"127.0.0.1:{broker.port}")
+    for fee in (21_000, 22_000, 23_000):
+        office.write(STREET.replace("local_fee_ucr_per_kwh = 20_000", f"local_fee_ucr_per_kwh = {fee}"))
+        office.done("amend", office.street)
+    out = office.done("publish", *at, "--wait", 10)
+    assert [line for line in out.splitlines() if line.endswith("3 of 3 meters have it") and line.startswith("genesis")] == [
+        f"genesis {n}: 3 of 3 meters have it" for n in (1, 2, 3)]
+    assert [int.from_bytes(raw[1:3], "big") for raw in of(mimosa, "genesis")] == [1, 2, 3]
+    mimosa.deaf, said = ("genesis",), office.files()
+    office.done("amend", office.street, "--renew")
+    office.done("amend", office.street, "--renew")
+    code, out, err = office("publish", *at, "--wait", 1)
+    assert code == 2 and "genesis 4 is not in force yet" in err and "mimosa: did not take it up" in out
+    assert len(of(mimosa, "genesis")) == 4, "the fifth waits"
+    assert {n for n in office.files() if n not in said} == {"genesis-4.bin", "genesis-5.bin"}
+
+
 def test_a_meter_that_does_not_take_it_up_is_named(broker, office, meters):
     meters("mimosa", "olivier")
     meters("cypres", deaf=("keys",))

@@ -1,10 +1,15 @@
 """`prosumer feeder` on a street of emulated meters: started by it, sealed, paid, amended and looked at by it, while the street trades."""
 import asyncio
 import json
+import re
 import threading
 
-from feeder_kit import PASSPHRASE
+from emulator_kit import START_MS
+from feeder_kit import PASSPHRASE, Office
+from prosumer_tools import image
 from prosumer_tools.cli import main
+from prosumer_tools.emulator.device import FrontEnd
+from prosumer_tools.emulator.supervisor import Supervisor
 from prosumer_tools.operator import key, link, record
 from prosumer_tools.operator.desk import Desk
 from prosumer_tools.street.story import Story
@@ -90,3 +95,28 @@ def test_a_street_is_started_sealed_paid_amended_and_watched(tmp_path, monkeypat
         story.take((run.folder / "records" / f"block-{slot:05d}.bin").read_bytes())
     assert story.books.accounts[1].balance_ucr > 24_000_000, "what birch paid in, less what it used"
     assert (game.desk / "payments.csv").read_text().splitlines()[1].split(",")[-1].isdigit()
+
+
+def test_a_key_is_read_from_a_board_and_the_board_takes_what_was_signed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PROSUMER_OPERATOR_PASSPHRASE", PASSPHRASE)
+    office = Office(tmp_path, capsys, 'start = 2023-11-14T23:30:00+01:00\n[[home]]\nname = "mimosa"\npv_kwp = 3.0\n')
+
+    async def work():
+        image_path = image.build_image().path
+        async with Supervisor(tmp_path / "run", image_path, START_MS, speed=1, broker="amqtt", front_end=FrontEnd(8000, 800, 60000, 2)) as bench:
+            meter = bench.add("mimosa", bytes([2, 0, 0, 0, 0, 9]))
+            bench.boot()
+            living = asyncio.ensure_future(bench.run(START_MS + 10**9))
+            port = meter.console.path
+            out = await asyncio.to_thread(office.done, "new", office.street, "--read", f"mimosa={port}")
+            provision = ["provision", port, "--name", "mimosa", "--broker", f"127.0.0.1:{bench.broker.port}", "--genesis",
+                         office.folder / "genesis.bin", "--keys", office.folder / "keys-1-genesis-0.bin"]
+            code = await asyncio.to_thread(main, [str(word) for word in provision])
+            living.cancel()
+            return out, code
+
+    out, code = asyncio.run(asyncio.wait_for(work(), 60))
+    said = capsys.readouterr()
+    assert code == 0 and "mimosa runs" in said.out, said.err
+    key_read, = re.findall(r"public key +([0-9a-f]{64})", out)
+    assert json.loads(office.done("show", "--json"))["members"] == [[key_read, 1, 45, 1]]

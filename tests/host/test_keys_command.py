@@ -2,6 +2,7 @@
 import asyncio
 import json
 import re
+import zlib
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -10,6 +11,7 @@ from test_provision_meter import Bench, street_with
 from prosumer_tools import cli
 from prosumer_tools.feederkeys import FeederKeys
 from prosumer_tools.verify import records
+from prosumer_tools.verify.keys import Key
 
 OPERATOR = bytes(32)  # of street_with's genesis
 MEMBERS = [Ed25519PrivateKey.from_private_bytes(bytes([i]) * 32).public_key().public_bytes_raw() for i in range(1, 4)]
@@ -119,11 +121,18 @@ def test_a_meters_key_is_replaced(tmp_path, capsys):
         assert (await keys("prepare", port, "--genesis", tmp_path / "g1"))[1]["new"] == card["new"], "asked again, the same"
 
         assert "is not among the 1 members" in (await keys("replace", port, "--genesis", tmp_path / "g1"))[2]
+        waiting = bytes([1]) + bytes([1, 0]) + bytes(91) + bytes(64)  # one reading that no block has taken, with a signature that counts no more
+        bench.off().write({"data/readings": zlib.crc32(waiting).to_bytes(4, "big") + waiting})
+        bench.street.boot()
         (tmp_path / "g2").write_bytes(street_with(bytes.fromhex(card["new"])))
         code, done, err = await keys("replace", port, "--genesis", tmp_path / "g2")
         assert code == 0 and done["key"] == card["new"] and done["prepared"] is None, err
         flash = bench.off()
         assert flash.read("genesis.bin") == (tmp_path / "g2").read_bytes()
+        saved = flash.read("data/readings")[4:]
+        assert saved[:94] == waiting[:94]
+        street = records.genesis((tmp_path / "g2").read_bytes())
+        assert Key(bytes.fromhex(card["new"])).signed(b"prosumer/reading/v1\0" + street.feeder_id + saved[1:94], saved[94:])
 
     on_bench(tmp_path, capsys, scenario)
 

@@ -72,6 +72,8 @@ def test_a_killed_meter_is_back_in_the_market_and_its_registers_never_go_back(tm
     assert gap.flags & 256, "the gap is said"
     # 900 W for the minute of slot 2 that was journalled, and from the boot to the end of slot 4; nothing estimated
     assert abs(gap.import_mwh - readings[1].import_mwh - 900_000 * (60 + SLOT_S - 50) // 3600) < 500
+    missing = 900_000 * 50 // 3600  # until the boot; its uncertainty covers that
+    assert missing <= gap.uncertainty_mwh < missing + 2 * readings[1].uncertainty_mwh + 500 < 20 * readings[1].uncertainty_mwh
     assert not gap.faulty and run.states["birch"]["final_slot"] == 7
 
 

@@ -19,26 +19,24 @@ _EACH = int.from_bytes((bytes(15) + b"\1") * 8, "big")
 _STEPS = sum([i << 128 * (7 - i) for i in range(8)])
 
 
-def _pads(key):
+def pads(key):
+    """What HMAC makes of a key first: whoever uses one often keeps these."""
     if len(key) > 64:
         key = sha256(key).digest()
     key = int.from_bytes(key + bytes(64 - len(key)), "big")
     return (key ^ _INNER).to_bytes(64, "big"), (key ^ _OUTER).to_bytes(64, "big")
 
 
-def _mac(pads, data, pieces=()):
-    h = sha256(pads[0])
+def hmac(key, data, pieces=()):
+    """32 bytes over `data` and the pieces behind it, which need not be in memory all at once. `key`: bytes, or its `pads`."""
+    inner, outer = key if type(key) is tuple else pads(key)
+    h = sha256(inner)
     h.update(data)
     for piece in pieces:
         h.update(piece)
-    o = sha256(pads[1])
+    o = sha256(outer)
     o.update(h.digest())
     return o.digest()
-
-
-def hmac(key, data, pieces=()):
-    """32 bytes over `data` and the pieces behind it, which need not be in memory all at once."""
-    return _mac(_pads(key), data, pieces)
 
 
 def same(a, b):
@@ -51,21 +49,21 @@ def same(a, b):
 
 def hkdf(secret, salt, info, size):
     """`size` bytes of key, for the one use that `info` names."""
-    pads = _pads(hmac(salt, secret))
+    key = pads(hmac(salt, secret))
     block = out = b""
     while len(out) < size:
-        block = _mac(pads, block + info + bytes((len(out) // 32 + 1,)))
+        block = hmac(key, block + info + bytes((len(out) // 32 + 1,)))
         out += block
     return out[:size]
 
 
 def pbkdf2(password, salt, rounds):
     """32 bytes; each round costs whoever guesses passwords as much as it costs here."""
-    pads = _pads(password)
-    u = _mac(pads, salt + b"\0\0\0\1")
+    key = pads(password)
+    u = hmac(key, salt + b"\0\0\0\1")
     total = int.from_bytes(u, "big")
     for _ in range(rounds - 1):
-        u = _mac(pads, u)
+        u = hmac(key, u)
         total ^= int.from_bytes(u, "big")
     return total.to_bytes(32, "big")
 

@@ -17,7 +17,7 @@ from prosumer import durable
 from prosumer.codec import SIGNATURE_BYTES
 from prosumer.errors import Reject
 
-from .seal import Ctr, hkdf, hmac, same
+from .seal import Ctr, hkdf, hmac, pads, same
 
 _HEAD = const(17)
 _WRAPPED = const(48)
@@ -56,7 +56,7 @@ class Wire:
         return True
 
     def _load(self):
-        """`epoch`: the newest that is known, 0 when the feeder talks in the open; `keys`: (first byte, feeder key), the newest first."""
+        """`epoch`: the newest that is known, 0 when the feeder talks in the open; `keys`: (first byte, pads of the feeder key), the newest first."""
         self.epoch = int.from_bytes(self.raw[:2], "big")
         self.keys = []
         for at in range(0, len(self.raw), _ENTRY):
@@ -64,7 +64,7 @@ class Wire:
             info = b"prosumer/wrap/v1" + self.feeder_id + self.raw[at : at + 2] + bytes((self.member,))
             try:
                 key = hkdf(self.signer.agree(ephemeral), ephemeral + self.signer.public, info, 64)
-                self.keys.append((self.raw[at + 1] & 127 | 128, bytes(_undo(key[:32], key[32:], info, memoryview(data)))))
+                self.keys.append((self.raw[at + 1] & 127 | 128, pads(bytes(_undo(key[:32], key[32:], info, memoryview(data))))))
             except Reject:
                 pass  # not wrapped for us: we have left, or have another key by now
 

@@ -92,6 +92,14 @@ class Catchup:
             raise Reject("proof-mismatch")
         return regime, header, certificate, before, packed
 
+    def _genesis(self, digest):
+        """Of ours, the operator's newest and the one before it whichever has this hash; Reject("strange-regime")."""
+        node = self.node
+        for genesis in (node.genesis, node.pool.amendment, node.pool.former):
+            if genesis and genesis.hash == digest and (not node.final.header or genesis.number >= node.genesis.number):
+                return genesis
+        raise Reject("strange-regime")
+
     def _members(self, regime, slot, proofs):
         """Who votes in a regime that may not be ours, if `proofs` and the operator justify it; Reject("strange-regime"|"trust-period")."""
         node = self.node
@@ -102,10 +110,8 @@ class Catchup:
         for e in proofs:
             check(e, mine)
             excluded |= 1 << e.member
-        genesis = node.genesis
-        if regime[12:] != genesis.hash:
-            genesis = node.pool.amendment
-        if not genesis or regime[12:] != genesis.hash or int.from_bytes(regime[4:12], "big") & ~excluded:
+        genesis = self._genesis(regime[12:])
+        if int.from_bytes(regime[4:12], "big") & ~excluded:
             raise Reject("strange-regime")
         if genesis is node.genesis and node.final.header and (slot - node.final.slot) * genesis.slot_s > _TRUST_S:
             raise Reject("trust-period")
@@ -115,8 +121,12 @@ class Catchup:
 
     def _answer(self, ask):
         node = self.node
-        if ask.domain != node.members.domain and node.genesis.number:
-            node.publish(topics.GENESIS, node.genesis.raw, topics.OPERATOR)  # the broker may have lost what it retained
+        newest = node.pool.amendment or node.genesis
+        if ask.domain != node.members.domain and newest.number:
+            node.publish(topics.GENESIS, newest.raw, topics.OPERATOR)  # the broker may have lost what it retained
+            former = durable.load(node.folder + "former")
+            if former and node.certified[12:] != node.members.regime[12:]:
+                node.publish(topics.GENESIS, former, topics.OPERATOR)
         certificates, block = [], []
         if ask.slot <= node.final.slot:
             stop = MMR.parse(node.final.before).count
@@ -155,8 +165,9 @@ class Catchup:
             members.check_certificate(final[2], FINALIZE)
             if members is not node.members:
                 node.proven(proofs)
-                if members.genesis is not node.genesis:
-                    node.keep_genesis(members.genesis.raw)
+            digest = State.parse(final[4]).genesis  # in force behind that block
+            if digest != node.genesis.hash:
+                node.keep_genesis(self._genesis(digest).raw, members.genesis.raw)
             vouched = [final[1].previous]
         certificates = [c for c in certificates if c.iteration > node.final.iteration]
         for c in certificates:  # also dummies below: a proposal may rest on the block before them

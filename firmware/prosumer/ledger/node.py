@@ -8,6 +8,7 @@ Nothing leaves through `publish` before it is durable. Files in `folder`:
     evidence   what excluded members signed: a neighbour that was away wants to see it
     amended    the operator's newest genesis, to be put in a block
     genesisN   amended ones; the final state says which is in force
+    former     the one before, for whoever joins with the present one and knows no other
 
 A block that changes who votes (members.py) is a *stop block*: nothing extends it, it is only proposed and voted on again until it
 is final. Then the agreement starts anew behind it, among those who vote now: so no two electorates ever decide side by side.
@@ -316,15 +317,17 @@ class Node:
             body = Proposal.parse(durable.load(self.block_path(link.iteration))).body
             self.proven(body.evidence)
             for genesis in body.amendments:
-                self.keep_genesis(genesis.raw)
+                self.keep_genesis(genesis.raw, self.genesis.raw)
+                self.pool.add_amendment(genesis.raw)  # for neighbours that missed it
         self._root(link)
         self.certificate, self.certified = certificate, self.members.regime
         self.notarizations = [c for c in self.notarizations if c.iteration > link.iteration]
         self._keep(headers, link)
 
-    def keep_genesis(self, raw):
-        """Before the final state says that it is in force."""
+    def keep_genesis(self, raw, before):
+        """Before the final state says that it is in force; with the one `before`, whose voters made it so."""
         durable.save("%sgenesis%d" % (self.folder, int.from_bytes(raw[1:3], "big")), raw)
+        durable.save(self.folder + "former", before)
 
     def proofs(self):
         """What is known against excluded members."""

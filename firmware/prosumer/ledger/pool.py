@@ -26,6 +26,7 @@ class Pool:
         self.transfers = {}  # signer → [Transfer] in order of seq
         self.evidence = None   # one is enough: the next liar has his turn after this one
         self.amendment = None  # the newest Genesis that the operator signed
+        self.former = None     # the one before it, which it names by hash
         self.path = None
         self.excluded = 0      # bitmap, of the agreed state
         self.late = []      # (kind, slot, member) of what came too close to its gate to be missed in the block
@@ -156,8 +157,11 @@ class Pool:
         if len(raw) > 700 + 37 * self.genesis.n:
             raise Reject("too-large")  # beside a block's other records: the operator takes smaller steps
         from prosumer.identity.genesis import Genesis
-        new = Genesis(bytes(raw))
-        (known or self.genesis).check_successor(new, True)
+        new, newest = Genesis(bytes(raw)), known or self.genesis
+        if new.hash == newest.previous:
+            self.former = new
+            return False
+        newest.check_successor(new, True)
         if self.path:
             durable.save(self.path, new.raw)
         self.amendment = new

@@ -240,13 +240,14 @@ class Atm90e32:
     def voltage_mv(self):
         return self.clamps[0].voltage_mv
 
-    def close_interval(self, lost_ms=0):
+    def close_interval(self, lost_ms=0, slot_ms=1 << 30):
         """As Meter.close_interval, with the `events` of the interval; powers are those of the last poll, energies of all of it."""
         channels = {}
         hz = self.frequency_mhz or 50000
         if self._lost_ms * 100 > self._lost_ms + self._ms:
             self.flags |= _GAP
         ppm = CLASS_PPM[CLASSES.index(self.calibration.accuracy)]
+        lost_ms = min(lost_ms, max(0, slot_ms - self._ms))
         flags = self.flags
         for c in self.clamps:
             energy = c.so_far()

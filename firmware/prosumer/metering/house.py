@@ -84,8 +84,8 @@ class House:
     def close_slot(self, slot_ms=3600000):
         """The slot's interval as meter.close_interval gives it; all of it is in the registers and on flash.
 
-        Time in which nobody counted, at most the slot's, widens its uncertainty."""
-        interval = self.meter.close_interval(min(self._lost_ms, slot_ms))
+        Time in which nobody counted, as far as it lies in the slot, widens its uncertainty."""
+        interval = self.meter.close_interval(self._lost_ms, slot_ms)
         self.flags = interval["flags"] = interval["flags"] | self._gap
         self._gap = self._lost_ms = 0
         for i, (name, role) in enumerate(self.roles):

@@ -355,10 +355,10 @@ class Meter:
     def voltage_mv(self):
         return self._volts[0].level
 
-    def close_interval(self, lost_ms=0):
+    def close_interval(self, lost_ms=0, slot_ms=1 << 30):
         """The interval that ends here, as a dict; whole mWh, what is below a mWh is carried into the next.
 
-        lost_ms: time before it in which nobody counted: it widens the uncertainty as lost frames do.
+        lost_ms: time before it in which nobody counted: what of it lies in the slot widens the uncertainty as lost frames do.
 
         cycles_processed were measured, cycles_estimated lay between windows, cycles_missing were neither (and their energy
         is not estimated). flags: those of the voltage and of all clamps together."""
@@ -375,6 +375,7 @@ class Meter:
         self._rest -= missing * rate // hz
         # covered time in ms as a fraction: exact, where a rounded one would shift the mean power
         span, per = (self._ms, 1) if self._ms else (n * 1000000, _UNIT * rate)
+        lost_ms = min(lost_ms, max(0, slot_ms - span // per))
         volts = [isqrt(c.squares // n) // 1000000 if n else 0 for c in self._volts]
         if n:
             check_balance(self.clamps, span // per)

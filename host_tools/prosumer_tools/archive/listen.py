@@ -54,8 +54,8 @@ class Ear:
 
     def _certify(self, iteration, digest):
         books = self.archive.chain(self.feeder).books
-        signatures = {m: votes[iteration, digest] for m, votes in enumerate(self.votes) if (iteration, digest) in votes}
-        if len(signatures) < books.genesis.quorum:
+        signatures = {m: self.votes[m][iteration, digest] for m in books.voters() if (iteration, digest) in self.votes[m]}
+        if len(signatures) < books.quorum():
             return
         proposal = self.archive.proposal_of(self.feeder, digest)
         if proposal:

@@ -49,7 +49,7 @@ def told(known, r):
                           "generation_mwh": m.interval_generation_mwh, "uncertainty_mwh": m.uncertainty_mwh, "flags": m.flags,
                           "accuracy": m.accuracy, "settled_slot": r.settled.slot}
         # by the rules in force there; with other geneses known, only the certified header itself is surely under this one
-        if r.trades is not None and not fault(m) and (len(known) == 1 or r.settled is r.header):
+        if r.trades is not None and not fault(genesis, m) and (len(known) == 1 or r.settled is r.header):
             e = settle(genesis.tariff(r.slot), price, bought, sold, m.interval_import_mwh, m.interval_export_mwh)
             out["money"] = {"member_ucr": e.member_ucr, "trade_ucr": e.trade_ucr, "loss_ucr": e.loss_ucr, "fee_ucr": e.fee_ucr,
                             "imbalance_ucr": e.imbalance_ucr}

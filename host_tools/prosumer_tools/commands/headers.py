@@ -185,7 +185,7 @@ def check(headers, genesis=None, consistency=None):
 _GENESIS = """
 import sys
 from prosumer.errors import Reject
-from prosumer.identity.members import Genesis
+from prosumer.identity.genesis import Genesis
 try:
     g = Genesis(bytes.fromhex(sys.stdin.read().strip()))
     print(g.feeder_id.hex(), g.hash.hex())

@@ -1,4 +1,5 @@
 """What the operator signs, as bytes. Whether a genesis stands is asked of the firmware's own code on the Unix port, never judged here."""
+import functools
 import hashlib
 import json
 import struct
@@ -24,6 +25,7 @@ _TAKE = """
 import json, sys
 from prosumer.errors import Reject
 from prosumer.identity.genesis import Genesis
+from prosumer.ledger.pool import Pool
 def seen(g):
     return {"feeder_id": g.feeder_id.hex(), "hash": g.hash.hex(), "operator": g.operator.hex(), "name": g.name, "number": g.number,
             "start_s": g.start_s, "slot_s": g.slot_s, "utc_offset_min": g.utc_offset_min, "bands": [list(b) for b in g.bands],
@@ -34,6 +36,7 @@ for line in sys.stdin:
         g = Genesis(bytes.fromhex(line.strip()))
         if before:
             before.check_successor(g)
+            Pool(before, None).add_amendment(g.raw)     # as it comes from the broker: short enough for a block
         elif g.number and sys.argv[1] == "all":
             raise Reject("not-a-successor")
     except Reject as e:
@@ -51,6 +54,7 @@ WHY = {
     "tariff-out-of-order": "prices must rise: lowest price, feed-in, retail, highest price, in every band",
     "not-a-successor": "it is not the next of this feeder: operator, start and slot length stay, and nobody's place is given away",
     "genesis-out-of-range": "a number is outside what meters take", "bad-roles": "roles that do not go together", "replayed": "an older one",
+    "too-large": "too much for one block: let members join in smaller steps",
     "truncated": "it ends too early", "trailing-bytes": "there are bytes behind it", "wrong-type": "it is no genesis"}
 
 
@@ -74,13 +78,18 @@ def take_up(chain, part=False):
     `part`: the first may be an amendment itself.
     """
     try:
-        out = json.loads(run_firmware(_TAKE, "".join(raw.hex() + "\n" for raw in chain), args=["part" if part else "all"]))
+        out = json.loads(_seen(tuple(chain), part))
     except FirmwareError as e:
         raise OperatorError(str(e)) from None
     if "refused" in out[-1]:
         code = out[-1]["refused"]
         raise OperatorError(f"genesis {len(out) - 1} would be refused by every meter: {code} ({WHY.get(code, 'see firmware/prosumer/identity')})")
     return out
+
+
+@functools.lru_cache(64)
+def _seen(chain, part):
+    return run_firmware(_TAKE, "".join(raw.hex() + "\n" for raw in chain), args=["part" if part else "all"])
 
 
 def rehearse(plan, members, before=None):
