@@ -277,15 +277,20 @@ def _losses(genesis, state):
 
 
 def _share(genesis, state, slot):
-    """The first block of a local month shares out the feeder account, or its debt, alike; what does not divide stays there."""
+    """The first block of a local month shares out the feeder account, or its debt, alike; what does not divide stays there.
+
+    Open trades count as if they were settled as traded: the pool has dealt with the utility for them already."""
     month = genesis.month(slot)
     if month > state.month:
         state.month = month
         mine = [m for m in range(genesis.n) if good(check_trader, genesis, state, m)]
-        if mine:
-            part, state.feeder_ucr = divmod(state.feeder_ucr, len(mine))
-            for m in mine:
-                state.accounts[m].balance_ucr += part
+        there = state.feeder_ucr
+        for s, (price, fills) in state.positions.items():
+            for fill in fills.values():
+                there += settlement.settle_open(genesis.tariff(s), price, *fill).feeder_ucr
+        for m in mine:
+            state.accounts[m].balance_ucr += there // len(mine)
+            state.feeder_ucr -= there // len(mine)
 
 
 def _book(genesis, state, member, slot, reading):

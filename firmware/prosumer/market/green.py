@@ -63,7 +63,8 @@ def request(message, genesis, member, account, signer):
     note = note.encode() if type(note) is str else b"-" * 17
     give = "give_mwh" in message
     amount, to = (message["give_mwh"], message.get("to")) if give else (message.get("retire_mwh"), member)
-    if sorted(message) not in (["give_mwh", "to"], ["for", "give_mwh", "to"], ["for", "retire_mwh"]) or type(amount) is not int or type(to) is not int or len(note) > 16:
+    if sorted(message) not in (["give_mwh", "to"], ["for", "give_mwh", "to"], ["for", "retire_mwh"]) \
+            or type(amount) is not int or type(to) is not int or len(note) > 16:
         raise Reject("bad-request")
     if not 0 < amount < 1 << 48:
         raise Reject("bad-amount")

@@ -1,6 +1,6 @@
 """`prosumer statement RUN`: what each member bought, sold, paid and got, from the run's final blocks; the feeder account too.
 
-In:  RUN/genesis.bin, RUN/records/block-*.bin (RUN/run.json for names and local time)
+In:  RUN/genesis.bin, RUN/records/block-*.bin (RUN/run.json for names)
 Out: for each account NAME.csv, a line per slot to the micro-credit, and NAME.html, a page to print; NAME-2026-06.… with --month
 """
 import csv

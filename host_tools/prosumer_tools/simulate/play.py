@@ -51,7 +51,7 @@ class UnbalancedError(Exception):
 def play(street, profiles, slots, progress=lambda done, of: None):
     """Plays it; `Played`. Raises FirmwareError."""
     slot_s, n = street.slot_minutes * 60, len(street.homes)
-    genesis = _genesis(street, profiles.start_s)
+    genesis = _genesis(street, profiles.start_s, profiles.utc_offset_s)
     limits = [round(kw * 1e6) * slot_s // 3600 for kw in (street.feeder.import_limit_kw, street.feeder.export_limit_kw)]
     grid = {name: np.zeros((slots, n), np.int64) for name in
             ("net", "made", "battery", "net_alone", "made_alone", "bought", "sold", "money", "money_alone")}
@@ -108,13 +108,13 @@ def _book(grid, line, slot, settled):
     line["feeder_ucr"][slot], line["shared"][slot] = feeder, share
 
 
-def _genesis(street, start_s):
+def _genesis(street, start_s, utc_offset_s):
     """A real genesis, its keys drawn from the seed: the firmware reads tariff, limits and fuses from it."""
     def seed(name):
         return hashlib.sha256(f"simulate/{street.seed}/{name}".encode()).digest()
     keys = {h.name: Ed25519PrivateKey.from_private_bytes(seed(h.name)).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
             for h in street.homes}
-    return Operator(seed("operator/")).genesis(street, keys, start_s).hex()
+    return Operator(seed("operator/")).genesis(street, keys, start_s, utc_offset_s).hex()
 
 
 def _homes(street, profiles, folder):

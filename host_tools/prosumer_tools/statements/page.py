@@ -21,9 +21,12 @@ tr.sum td { font-weight: 700; border-top: 2px solid #1c2a33; }
   thead { display: table-header-group; } tr { break-inside: avoid; } h2 { break-after: avoid; } .scroll { overflow: visible; } }
 """
 _MEMBER = (("trade_ucr", "trades with the neighbours, at the slots' prices"), ("fee_ucr", "local network fee"),
-           ("loss_ucr", "losses on the way"), ("imbalance_ucr", "with the utility: what was short or over"), ("penalty_ucr", "penalties"))
+           ("loss_ucr", "losses on the way"), ("imbalance_ucr", "with the utility: what was short or over"), ("penalty_ucr", "penalties"),
+           ("share_ucr", "share of the feeder account"), ("payment_ucr", "payments, by the operator"))
 _FEEDER = (("rent_ucr", "congestion rent"), ("fee_ucr", "local network fees"), ("loss_ucr", "loss charges less the losses paid"),
-           ("penalty_ucr", "penalties"), ("rounding_ucr", "rounding"))
+           ("penalty_ucr", "penalties"), ("rounding_ucr", "rounding"), ("shared_ucr", "shared out among the members"))
+_COINS = (("minted_mwh", "for what the house generated"), ("received_mwh", "from neighbours"), ("given_mwh", "to neighbours"),
+          ("retired_mwh", "used as certificates"))
 _ENERGY = {"member": (("bought_mwh", "bought"), ("sold_mwh", "sold"), ("import_mwh", "drawn"), ("export_mwh", "given")),
            "feeder": (("volume_mwh", "traded"), ("import_mwh", "imported"), ("export_mwh", "exported"), ("lost_mwh", "lost"))}
 
@@ -43,6 +46,8 @@ def render(statement, feeder=False):
     total = ["all", *(kwh(s.total(c), 2) for c, _ in energy), *(_cents(s.total(leg)) for leg, _ in legs), _cents(s.total("change_ucr")),
              _cents(s.closing_ucr)]
     heading = ["day", *(f"{name} kWh" for _, name in energy), *(leg[:-4] + " €" for leg, _ in legs), "change €", "balance €"]
+    coins = "" if feeder else f"""<h2>Green coins</h2><table>{_rows([["held before, kWh", kwh(s.opening_mwh, 2)],
+                *([what, kwh(s.total(c), 2)] for c, what in _COINS)])}{_rows([["held after", kwh(_held(s), 2)]], "sum")}</table>"""
     missing = sum(line.get("kind") == "missing" for line in s.lines)
     note = f" {missing} slots were settled without a reading." if missing else ""
     return f"""<!DOCTYPE html>
@@ -50,11 +55,16 @@ def render(statement, feeder=False):
 <title>{escape(title)}, {escape(s.period)}</title><style>{_STYLE}</style></head><body>
 <h1>{escape(title)}</h1><p class="soft">{escape(s.street)} · statement for {escape(s.period)}</p>
 <h2>Balance</h2><table>{_rows(sums)}{_rows([["balance after", euro(s.closing_ucr)]], "sum")}</table>
+{coins}
 <h2>Day by day</h2><div class="scroll"><table class="days"><thead><tr>{"".join(f"<th>{h}</th>" for h in heading)}</tr></thead>
 <tbody>{_rows(rows)}{_rows([total], "sum")}</tbody></table></div>
 <p class="small">A minus is paid, or owed. Rounded to cents for reading; the CSV beside this page has each slot to the micro-credit.{note}
 Made from the final blocks of the run; <code>prosumer verify</code> checks them.</p></body></html>
 """
+
+
+def _held(statement):
+    return statement.lines[-1]["coins_mwh"] if statement.lines else statement.opening_mwh
 
 
 def _day(text):

@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 _TAG = b"prosumer/genesis/v2\0"
 _ENVELOPE_TAG = b"prosumer/envelope/v1\0"
 ROLE_GENERATES, ROLE_STORES = 1, 2
-NO_LIMIT = 0xFFFFFFFF
 DELTA_MS = 2000       # bound on the network's delay that the agreement's timers use
 LOSS_PER_MILLE = 20   # of what is traded inside the street, where no feeder-head meter says better
 PENALTY_UCR = 10_000  # for an order that was sealed and is not shown
+CREDIT_UCR = 50_000_000  # how far an account may fall before orders are refused
 CORRECTION_S = 86400  # a reading may come so late; then its slot is settled by rule
 
 
@@ -25,13 +25,13 @@ class Operator:
     def sign(self, message):
         return self._key.sign(message)
 
-    def genesis(self, street, keys, start_s):
+    def genesis(self, street, keys, start_s, utc_offset_s=0):
         """Signed genesis record (bytes). `keys`: {home name: 32-byte public key}; members are numbered as the homes stand."""
         tariff, slot_s = street.tariff, street.slot_minutes * 60
         limits = [_mwh(kw, slot_s) for kw in (street.feeder.import_limit_kw, street.feeder.export_limit_kw)]
         body = struct.pack(">BH8s32sIHHIIIIIHIIIIIBh32s", 10, 0, bytes(8), bytes(32), start_s, slot_s, DELTA_MS,
                            tariff.retail_ucr_per_kwh, tariff.feed_in_ucr_per_kwh, 0, 4 * tariff.retail_ucr_per_kwh,
-                           tariff.local_fee_ucr_per_kwh, LOSS_PER_MILLE, PENALTY_UCR, *limits, NO_LIMIT, CORRECTION_S, 0, 0, self.public)
+                           tariff.local_fee_ucr_per_kwh, LOSS_PER_MILLE, PENALTY_UCR, *limits, CREDIT_UCR, CORRECTION_S, 0, utc_offset_s // 60, self.public)
         name = street.name.encode()[:255]
         body += bytes([len(name)]) + name + bytes([0, len(street.homes)])
         for home in street.homes:

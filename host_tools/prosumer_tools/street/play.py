@@ -110,7 +110,7 @@ class Street:
         self.say(f"{len(names)} meters boot and make their keys")
         sup.boot()
         keys = dict(zip(names, await asyncio.gather(*[self._key(n) for n in names])))
-        record = self.operator.genesis(self.street, keys, self.profiles.start_s)
+        record = self.operator.genesis(self.street, keys, self.profiles.start_s, self.profiles.utc_offset_s)
         (self.out / "genesis.bin").write_bytes(record)
         self.feeder_id = operators.feeder_id(record)
         self.member_keys = list(keys.values())

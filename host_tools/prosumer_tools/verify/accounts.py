@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .genesis import HEAD, LEFT
 from .records import GIVE, OPERATOR, PAY_IN, PAY_OUT, RETIRE
-from .rules import Entry, down
+from .rules import Entry, down, settle
 
 NOT_BEGUN = -(1 << 63)  # lost_mwh until head and houses stand at one slot
 
@@ -50,6 +50,8 @@ class Accounts:
             return None
         giver = self.accounts[t.member]
         giver.next_transfer += 1
+        note = t.note.rstrip(b"\0").decode(errors="replace")
+        self.coins.append((t.member, slot, "given" if t.kind == GIVE else "retired", t.to, t.amount, note))
         giver.green_mwh -= t.amount
         if t.kind == GIVE:
             to.green_mwh += t.amount
@@ -106,12 +108,16 @@ class Accounts:
         return lost, cost
 
     def _share(self, slot, entries):
-        """In the first block of a local month: the feeder account, or its debt, in equal parts; the rest stays, never negative."""
+        """In the first block of a local month: the feeder account, or its debt, in equal parts; the rest stays.
+
+        What the pool dealt with the utility for trades that are still open counts together with what their members will pay."""
         month = self.genesis.month(slot)
         if month <= self.month:
             return
         self.month = month
         mine = [m for m in range(self.genesis.n) if not self._bar(m)]
-        if mine and self.feeder_ucr // len(mine):
-            part = self.feeder_ucr // len(mine)
+        there = self.feeder_ucr + sum(settle(self.genesis.tariff(s), m, s, "open", price, bought, sold, bought, sold).feeder_ucr
+                                      for s, (price, fills) in self.positions.items() for m, (bought, sold) in fills.items())
+        part = there // len(mine) if mine else 0
+        if part:
             entries += [self._book(Entry(m, slot, "share", share_ucr=part)) for m in mine]

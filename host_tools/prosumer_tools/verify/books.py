@@ -27,6 +27,8 @@ class Outcome:
     penalized: list = field(default_factory=list)
     minted: dict = field(default_factory=dict)  # member → mWh of new coins
     lost: tuple = (0, 0)  # mWh and ucr that a head meter showed to be lost
+    coins: list = field(default_factory=list)  # (member, slot, "minted" | "given" | "retired", to, mWh, note)
+    tariff: object = None  # of slot + 1
 
     def by_member(self):
         """{member: {"trade_ucr", "loss_ucr", "fee_ucr", "imbalance_ucr", "penalty_ucr", "share_ucr", "payment_ucr"}}"""
@@ -93,7 +95,7 @@ class Books(Accounts):
             self._barred(o, fault)
             self._credit(o, fault)
         self.salt = block.salt
-        entries, self.minted = [], {}
+        entries, self.minted, self.coins = [], {}, []
         _in_order(block.transfers, lambda t: (t.member, t.seq), fault)
         for t in block.transfers:
             self._transfer(t, slot, entries, fault)
@@ -209,6 +211,7 @@ class Books(Accounts):
         if roles & GENERATES:
             a.green_mwh += max(0, minted)
             self.minted[r.member] = self.minted.get(r.member, 0) + max(0, minted)
+            self.coins.append((r.member, r.slot, "minted", r.member, max(0, minted), ""))
         a.import_mwh, a.export_mwh, a.generation_mwh = r.import_mwh, r.export_mwh, r.generation_mwh
         a.next_slot, a.next_seq, a.head = r.slot + 1, r.seq + 1, r.hash(self.genesis.feeder_id)
 
@@ -266,7 +269,7 @@ class Books(Accounts):
         pool = rules.pool_ucr(g.tariff(slot), cleared)
         self.feeder_ucr += pool
         self.utility_ucr -= pool
-        return Outcome(cleared, limits, entries, penalized, self.minted)
+        return Outcome(cleared, limits, entries, penalized, self.minted, coins=self.coins, tariff=g.tariff(slot))
 
 
 def _in_order(records, key, fault):

@@ -41,6 +41,7 @@ class Step:
     outcome: Outcome
     balances_ucr: list
     green_mwh: list
+    genesis: object     # in force for the next block
 
 
 def names_of(run):
@@ -66,7 +67,7 @@ def load_run(run):
     for path in sorted((p for p in files if BLOCK_NAME.fullmatch(p.name)), key=lambda p: int(BLOCK_NAME.fullmatch(p.name)[1])):
         block = records.block(path.read_bytes())
         outcome = books.apply(block, lambda record, text: None)
-        yield Step(block, outcome, [a.balance_ucr for a in books.accounts], [a.green_mwh for a in books.accounts])
+        yield Step(block, outcome, [a.balance_ucr for a in books.accounts], [a.green_mwh for a in books.accounts], books.genesis)
 
 
 def verify_run(run, progress=None):
