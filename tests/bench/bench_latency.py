@@ -190,7 +190,8 @@ def play(count, slots, condition):
         "published_mean": statistics.mean(per_slot["published"]), "published_most": max(per_slot["published"]),
         "received_mean": statistics.mean(per_slot["received"]), "received_most": max(per_slot["received"]),
         "messages_mean": statistics.mean(per_slot["messages"]), "block_ms": game.block_ms, "lost_clock": run["lost_clock"],
-        "heap_free": min(s["heap_free"] for s in run["states"].values()), "rejects": rejects,
+        "heap_code": max(s["heap_code"] for s in run["states"].values()), "heap_free": min(s["heap_free"] for s in run["states"].values()),
+        "rejects": rejects,
         "cpu_s": sum(d["cpu_s"] for d in run["devices"].values()), "wall_s": round(time.monotonic() - began, 1)}
 
 

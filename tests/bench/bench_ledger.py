@@ -6,6 +6,8 @@ A rate is the best of five stretches of `seconds` (a busy machine only slows). W
 a day more (288) comes in, on 256 blocks of 4,096 B, in which every erase is counted; years are for 100,000 erases a block, spread
 over the blocks of 1 MiB that the ring leaves free, as LittleFS does. The agreement's figures are the core alone: no signature,
 no network, no flash. Iteration: one proposal, all votes and all finalizes, as one member handles them.
+Catch-up: what a meter gets and checks that was away for a year (105,120 headers before the final one, of which nothing grows but the
+accumulator's peaks); a certificate is checked signature by signature, on an ESP32 57 ms each (the middle of bench_identity.py's estimate).
 """
 import argparse
 import json
@@ -143,6 +145,47 @@ for n in (4, 8, 16, 32, 40):
 print(json.dumps(out))
 """
 
+CATCHUP = """
+import paper
+from prosumer.codec import Cursor
+from prosumer.identity.members import Members
+from prosumer.ledger.catchup import Ask
+from prosumer.ledger.mmr import MMR
+from prosumer.records import FINALIZE, Header
+N, YEAR = %d, %d
+disk = paper.Disk
+paper.Disk = lambda blocks: disk(8 * blocks)
+s = paper.Street(N, paper.fresh_folder())
+history = MMR()
+for i in range(YEAR):
+    history.append(hashlib.sha256(b"%%d" %% i).digest())
+for m in s.meters:
+    m.node.final.before = history.serialize()
+s.run(1)
+lost = s.meters[N - 1]
+lost.up = False
+s.run(1)
+said, node = [], s.meters[0].node
+node.publish = lambda kind, payload, member=None: said.append(b"".join(list(payload.pieces)))
+node.catchup._answer(Ask(member=N - 1, to=0, iteration=0, slot=lost.node.final.slot + 1, domain=lost.node.members.domain))
+cursor = Cursor(said[0])
+cursor.take(3)
+mine = node.catchup.read_final(cursor)
+certificate, header, members = mine[2], mine[1], Members(s.genesis)
+members.check_certificate(certificate, FINALIZE)
+def read():
+    c = Cursor(said[0])
+    c.take(3)
+    node.catchup.read_final(c)
+print(json.dumps({
+    "answer_bytes": len(said[0]), "state_bytes": len(mine[4]), "signatures": len(certificate.signatures),
+    "answer_read_per_s": rate(read),
+    "certificates_checked_per_s": rate(lambda: members.check_certificate(certificate, FINALIZE)),
+    "headers_linked_per_s": rate(lambda: Header.parse(header.raw).hash(s.genesis.feeder_id)),
+    "esp32_s_of_signatures": round(len(certificate.signatures) * 0.057, 1),
+}))
+"""
+
 
 def run(script, heap="512M"):
     done = subprocess.run([BIN / "micropython", "-X", f"heapsize={heap}", "-c", script], capture_output=True, text=True,
@@ -187,6 +230,7 @@ def main():
         "proofs": run(common + PROOFS % YEAR),
         "ring": run(common + RING % HEADER, "8M"),
         "agreement": run(common + AGREEMENT, "8M"),
+        "catchup": {str(n): run(common + CATCHUP % (n, YEAR), "64M") for n in (4, 16, 40)},
         "schedules_per_s": schedules(options.seconds),
         "mpy_bytes": code_sizes(),
     }
@@ -200,6 +244,9 @@ def main():
     for n, row in sorted(result["agreement"].items(), key=lambda item: int(item[0])):
         print(f"{n:>8}{row['iterations_per_s']:>14,}{row['us_a_message']:>14}"
               f"{row['snapshot_bytes']:>12}{row['heap_bytes']:>10,}")
+    print("\nback after a year:")
+    for name in result["catchup"]["4"]:
+        print(f"{name.replace('_', ' '):42}" + "".join(f"{row[name]:>12,} (n={n})" for n, row in result["catchup"].items()))
     print("\nadversary's schedules/s   " + "  ".join(f"n={n}: {value}" for n, value in result["schedules_per_s"].items()))
     for arch, sizes in result["mpy_bytes"].items():
         print(f".mpy bytes ({arch})  " + "  ".join(f"{name} {size:,}" for name, size in sizes.items()),
