@@ -24,7 +24,7 @@ demo: $(STAMP)  ## a June day in a street of eight homes, traded by eight emulat
 test: $(STAMP)  ## all tests: firmware on the Unix port, agent on emulated devices, host tools (under 15 minutes)
 	@$(BIN)/python -m pytest tests -q -p no:cacheprovider --durations=10
 
-bench: $(STAMP)  ## figures beside their peers: medians, ratios (about 10 minutes)
+bench: $(STAMP)  ## figures beside their peers: medians, ratios (about 15 minutes)
 	@$(BIN)/python tests/bench/run.py
 
 soak: $(STAMP)  ## the long searches: power cuts at every flash operation, three days of a street of 16 in which all fails, 100,000 schedules of the agreement (about 1.5 hours)
