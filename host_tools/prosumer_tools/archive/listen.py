@@ -71,13 +71,14 @@ class Ear:
 class Listener:
     """An MQTT client for all feeders of an archive; paho's own thread calls it.
 
-    `keys`: {feeder: FeederKeys} of those that seal their records; `tls`: (CA file, certificate file or None, its key or None)."""
+    `keys()`: {feeder: FeederKeys} of those that seal their records, asked again when the operator has rotated them; `tls`: (CA file, certificate file or None, its key or None)."""
 
-    def __init__(self, archive, host, port=1883, user=None, password=None, client_id="prosumer-archive", told=lambda text: None, keys=(),
-                 tls=None):
+    def __init__(self, archive, host, port=1883, user=None, password=None, client_id="prosumer-archive", told=lambda text: None,
+                 keys=dict, tls=None):
         self.archive, self.told = archive, told
         self.ears = {f: Ear(archive, f, told) for f, _ in archive.feeders()}
-        self.keys = {f: dict(keys).get(f) or FeederKeys(f, {}) for f in self.ears}
+        self._keys = keys
+        self._load_keys()
         self.refused = {}  # why a message could not be opened → how many
         self.client = c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
         if user:
@@ -89,6 +90,20 @@ class Listener:
         c.on_disconnect = lambda c, u, flags, reason, p: told("the broker is gone; trying again") if reason.is_failure else None
         c.reconnect_delay_set(1, 60)
         c.connect(host, port)
+
+    def _load_keys(self):
+        known = self._keys()
+        self.keys = {f: known.get(f) or FeederKeys(f, {}) for f in self.ears}
+
+    def _open(self, feeder, kind, member, message):
+        """The plain record. A message of an epoch that is not known here: the operator's file may hold a newer key by now."""
+        try:
+            return self.keys[feeder].open(kind, member, message)
+        except BadSeal as error:
+            if str(error) != "unknown-epoch":
+                raise
+            self._load_keys()
+            return self.keys[feeder].open(kind, member, message)
 
     def _connected(self, client, userdata, flags, reason, properties):
         if reason.is_failure:
@@ -107,9 +122,8 @@ class Listener:
             return
         if parts[0] == "p" and kind not in ("proposal", "vote") or not 0 <= member < 256:
             return
-        wire = self.keys[feeder]
         try:
-            payload = wire.open(kind if parts[0] == "p" else "archive-ask", member, message.payload)
+            payload = self._open(feeder, kind if parts[0] == "p" else "archive-ask", member, message.payload)
         except BadSeal as error:
             self.refused[str(error)] = self.refused.get(str(error), 0) + 1
             if self.refused[str(error)] == 1:
@@ -119,7 +133,7 @@ class Listener:
             ear.hear(kind, member, payload)
         elif kind == "ask":
             said = json.dumps(self.asked(feeder, member, payload)).encode()
-            client.publish(f"a/{feeder.hex()}/answer/{member}", wire.seal("archive-answer", OPERATOR, said), qos=1)
+            client.publish(f"a/{feeder.hex()}/answer/{member}", self.keys[feeder].seal("archive-answer", OPERATOR, said), qos=1)
 
     def asked(self, feeder, member, payload):
         said = {"id": None}

@@ -74,7 +74,8 @@ def text(r, name=None):
 
 def _transfer(t):
     note = bytes.fromhex(t["note"]).rstrip(b"\0").decode("utf-8", "replace")
-    what = (f"member {t['member']} gave {kwh(t['amount'])} of green coins to member {t['to']}", f"member {t['member']} retired {kwh(t['amount'])} of green coins",
+    what = (f"member {t['member']} gave {kwh(t['amount'])} of green coins to member {t['to']}",
+            f"member {t['member']} retired {kwh(t['amount'])} of green coins",
             f"the operator booked {money(t['amount'])} that member {t['to']} paid in", f"the operator paid out {money(t['amount'])} to member {t['to']}")
     return what[t["kind"]] + (f" ({note})" if note else "")
 

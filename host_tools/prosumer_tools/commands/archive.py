@@ -154,12 +154,14 @@ def _follow(args):
         archive.enrol(path.read_bytes())
     if not archive.feeders():
         raise Refused("the archive has no feeder yet: give --genesis FILE")
-    keys = [FeederKeys.load(path) for path in args.keys]
+    def keys():
+        return {k.feeder_id: k for k in map(FeederKeys.load, args.keys)}
+    keys()  # what is wrong with a file is told now
     password = args.password_file.read_text().strip() if args.password_file else os.environ.get("PROSUMER_PASSWORD")
     host, port = _address(args.broker, 1883)
     tls = (args.tls, *(args.certificate or (None, None))) if args.tls else None
     server = _server(archive, args.http) if args.http else None
-    listener = Listener(archive, host, port, args.user, password, args.client_id, _tell, {k.feeder_id: k for k in keys}, tls).start()
+    listener = Listener(archive, host, port, args.user, password, args.client_id, _tell, keys, tls).start()
     try:
         threading.Event().wait()
     finally:

@@ -24,6 +24,7 @@ def add_parser(subparsers):
     p.add_argument("--feeder", metavar="ID", help="which feeder of an archive: its id or name")
     p.add_argument("--out", required=True, type=Path, metavar="FILE", help="where to write the receipt")
     p.add_argument("--qr", type=Path, metavar="FILE", help="QR symbols too: a page (.html), or pictures FILE-1.png … (.png)")
+    p.add_argument("--amendments", type=Path, metavar="FOLDER", help="write the geneses after the first there, for whoever has only that one")
     p.set_defaults(run=run)
 
 
@@ -38,6 +39,11 @@ def run(args):
         data = make(source.archive, source.feeder, member, args.slot)
         args.out.write_bytes(data)
         written = [args.out, *write_qr(args.qr, data, f"Receipt of member {member}, slot {args.slot}")] if args.qr else [args.out]
+        if args.amendments:
+            args.amendments.mkdir(parents=True, exist_ok=True)
+            for number, record in enumerate(source.archive.records_of_genesis(source.feeder)[1:], 1):
+                written.append(args.amendments / f"genesis-{number}.bin")
+                written[-1].write_bytes(record)
     except (Refused, Malformed, DatabaseError) as e:
         print(f"prosumer receipt: {e}", file=sys.stderr)
         return 2
