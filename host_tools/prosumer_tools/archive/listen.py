@@ -71,7 +71,8 @@ class Ear:
 class Listener:
     """An MQTT client for all feeders of an archive; paho's own thread calls it.
 
-    `keys()`: {feeder: FeederKeys} of those that seal their records, asked again when the operator has rotated them; `tls`: (CA file, certificate file or None, its key or None)."""
+    `keys()`: {feeder: FeederKeys} of those that seal their records, asked again when the operator has rotated them;
+    `tls`: (CA file, certificate file or None, its key or None)."""
 
     def __init__(self, archive, host, port=1883, user=None, password=None, client_id="prosumer-archive", told=lambda text: None,
                  keys=dict, tls=None):
