@@ -202,6 +202,14 @@ def test_the_access_list_is_what_the_firmware_speaks_and_no_more(office):
     assert f"topic readwrite p/{feeder}/#" in text.split("user operator\n")[1]
 
 
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"start_s": 1.5, "irradiance": []}', '{"start_s": 1, "irradiance": [2001]}', '{"start_s": 1, "irradiance": [true]}',
+                                  '{"start_s": 1, "irradiance": 7}', '{"start_s": 1, "irradiance": [], "more": 1}', '{"start_s": 1}'])
+def test_a_forecast_that_meters_would_refuse_is_not_sent(office, text):
+    office.new()
+    (office.folder / "f.json").write_text(text)
+    assert "is expected" in office.refused("weather", office.folder / "f.json")
+
+
 def test_keys_for_all_but_an_excluded_member(office):
     office.new()
     out = office.done("keys", "--without", "olivier")

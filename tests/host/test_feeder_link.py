@@ -48,6 +48,9 @@ def test_publish_waits_for_every_meter_and_says_what_it_saw(broker, office, mete
     office.done("envelope", "--import-kw", 8, "--export-kw", 3, "--from", "120")
     office.done("pay", "in", "olivier", "25")
     office.done("pay", "out", "mimosa", "10")
+    forecast = office.folder / "forecast.json"
+    forecast.write_text('{"start_s": 1782860400, "irradiance": [0, 12, 88, 240]}')
+    office.done("weather", forecast)
     out = office.done("publish", *at, "--wait", 10)
     assert "keys of epoch 1: 3 of 3 meters have it" in out and "payments up to 1: 3 of 3 meters have it" in out
     assert [f.split(",")[-1] for f in (office.folder / "payments.csv").read_text().splitlines()[1:]] == ["8", "8"]
@@ -56,6 +59,8 @@ def test_publish_waits_for_every_meter_and_says_what_it_saw(broker, office, mete
     assert of(mimosa, "keys") == [(office.folder / "keys-1-genesis-0.bin").read_bytes()]
     (envelope,) = of(mimosa, "envelope")
     assert keys.open("envelope", 255, envelope) == (office.folder / "envelope.bin").read_bytes() != envelope
+    (sealed,) = of(mimosa, "weather")
+    assert json.loads(keys.open("weather", 255, sealed)) == json.loads(forecast.read_text())
     first, second = (keys.open("transfer", 255, raw) for raw in of(mimosa, "transfer"))
     assert first[3:7] == bytes(4) and second[3:7] == bytes([0, 0, 0, 1]), "in their order"
     office.done("publish", *at, "--wait", 10)
@@ -69,7 +74,7 @@ def test_publish_waits_for_every_meter_and_says_what_it_saw(broker, office, mete
     assert of(mimosa, "genesis")[-1] == (office.folder / "genesis-1.bin").read_bytes()
     (late,) = meters("cedre")[3:]
     heard = {kind: retained for kind, _, retained in late.heard}
-    assert heard == {"genesis": True, "keys": True, "envelope": True}, "the broker keeps all but payments"
+    assert heard == {"genesis": True, "keys": True, "envelope": True, "weather": True}, "the broker keeps all but payments"
 
 
 def test_amendments_go_out_one_after_the_other(broker, office, meters):

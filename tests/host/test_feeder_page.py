@@ -27,6 +27,8 @@ def test_what_the_page_tells_an_operator_to_do(broker, tmp_path, capsys, monkeyp
     (street,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.M | re.S)
     office = Office(tmp_path, capsys, street)
     (tmp_path / "joining.json").write_text(json.dumps({"cedre": public().hex()}))
+    (weather,) = re.findall(r'`(\{"start_s": .*?\})`', PAGE)
+    (tmp_path / "weather.json").write_text(weather)
     commands = re.findall(r"^prosumer feeder .*$", PAGE, re.M)
     assert len(commands) >= 12
     meters, said = [], {}
@@ -41,7 +43,8 @@ def test_what_the_page_tells_an_operator_to_do(broker, tmp_path, capsys, monkeyp
         said[what] = office.done(what, *arguments)
     for meter in meters:
         meter.leave()
-    assert set(said) == {"new", "acl", "amend", "show", "envelope", "pay", "keys", "publish", "status"}, "no command is left out"
+    assert set(said) == {"new", "acl", "amend", "show", "envelope", "pay", "keys", "publish", "status", "weather"}, "no command is left out"
+    assert "4 hours from 2026-07-01T01:00+02:00" in said["weather"]
     assert "genesis 1: 3 of 3 meters have it" in said["publish"] and "payments up to 1: 3 of 3" in said["publish"]
     assert "3 of 3 members online" in said["status"] and "cypres" not in said["status"]
     assert "cedre joins as member 3" in said["show"] and "retail: 25 ct/kWh → 27 ct/kWh" in said["show"]

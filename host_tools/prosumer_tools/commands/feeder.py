@@ -66,6 +66,8 @@ def add_parser(subparsers):
     p.add_argument("--export-kw", type=float, required=True, metavar="KW")
     p.add_argument("--from", dest="first", metavar="SLOT|TIME", help="first slot (default: the next but one)")
     p.add_argument("--until", dest="last", metavar="SLOT|TIME", help="last slot, itself included (default: for ever)")
+    p = command("weather", weather, "send the forecast by which the meters foresee their roofs; publish sends it again with new keys", broker=False)
+    p.add_argument("file", type=Path, metavar="FILE.json", help='hourly W/m²: {"start_s": Unix seconds, "irradiance": [0, 12, 88, …]}, up to 96 hours')
     p = command("pay", pay, "book a payment: in, what a member has paid; out, what it was paid", dry=True, broker=False, wait=True)
     p.add_argument("kind", choices=_KINDS)
     p.add_argument("name", metavar="NAME")
@@ -178,6 +180,26 @@ def envelope(args):
     with _link(args) as link:
         Publisher(desk, link, 0).send("envelope", desk.envelope())
     print("sent, and kept by the broker for meters that come later")
+
+
+def weather(args):
+    """No signature: it moves forecasts, never money."""
+    desk = Desk(args.desk).opened()
+    try:
+        said = json.loads(args.file.read_text())
+        hours = said["irradiance"]
+        good = set(said) == {"start_s", "irradiance"} and len(hours) <= 96 and all(type(n) is int for n in [said["start_s"], *hours])
+    except (ValueError, TypeError, KeyError):
+        good = False
+    if not good or not all(0 <= watts <= 2000 for watts in hours):
+        raise OperatorError(f'{args.file}: {{"start_s": Unix seconds, "irradiance": up to 96 whole numbers from 0 to 2000}} is expected')
+    desk.write(desk.folder / "weather.json", json.dumps(said).encode())
+    print(f"{len(hours)} hours from {words.local_time(said['start_s'], desk.now['utc_offset_min'])}")
+    if not args.broker:
+        print("Now: prosumer feeder publish")
+        return
+    with _link(args) as link:
+        Publisher(desk, link, 0).send("weather", desk.weather())
 
 
 def pay(args):

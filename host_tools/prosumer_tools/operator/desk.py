@@ -5,7 +5,7 @@
     genesis.bin          number 0; genesis-1.bin, genesis-2.bin …: its amendments
     names.json           the homes' names by member: the genesis has none
     keys-E-genesis-N.bin the key of epoch E wrapped for the members of genesis N, as it is published
-    envelope.bin         the envelope signed last
+    envelope.bin         the envelope signed last; weather.json: the forecast sent last
     payments.csv         seq, kind, member, amount_ucr, note, record, slot (final when the meters had booked it)
 """
 import csv
@@ -133,6 +133,11 @@ class Desk:
     def envelope(self):
         """Bytes of the envelope signed last, or None."""
         path = self.folder / "envelope.bin"
+        return path.read_bytes() if path.exists() else None
+
+    def weather(self):
+        """Bytes of the forecast sent last, or None."""
+        path = self.folder / "weather.json"
         return path.read_bytes() if path.exists() else None
 
     def payments(self):

@@ -20,6 +20,8 @@ class Publisher:
         if limits:
             self.send("envelope", limits)
             print("envelope: sent; it shows in the clearing of its slots")
+        if self.desk.weather():
+            self.send("weather", self.desk.weather())
         return late + self.payments()
 
     def amendments(self):
