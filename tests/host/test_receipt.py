@@ -18,6 +18,7 @@ from prosumer_tools.archive.database import Database
 from prosumer_tools.archive.source import Source
 from prosumer_tools.archive.store import Archive
 from prosumer_tools.commands import check_receipt, receipt
+from prosumer_tools.unixport import run_firmware
 
 
 def command(module, name, *args):
@@ -118,6 +119,35 @@ def test_sizes(n, most):
     assert len(data) - block + path + 2 * 32 <= 4096, "by the accumulator of a year, in a body twice as long"
     assert data.count(struct.pack(">B", 7) + b"\1") >= 1
     assert struct.unpack(">Q", data[59:67])[0].bit_count() == n - (n - 1) // 3
+
+
+_ON_A_METER = """
+import gc, sys
+gc.threshold(4096)
+from prosumer.errors import Reject
+from prosumer.identity.genesis import Genesis
+from prosumer.identity.members import Members
+genesis = Genesis(bytes.fromhex(sys.stdin.readline().strip()))
+mine = Members(genesis, sys.argv[1])  # key tables in flash, as a meter has them
+data = bytes.fromhex(sys.stdin.readline().strip())
+gc.collect()
+before = gc.mem_alloc()
+from prosumer.ledger.receipt import Receipt
+gc.collect()
+code = gc.mem_alloc() - before
+r = Receipt(data, {0: genesis}, lambda genesis: mine)
+peak = gc.mem_alloc() - before - code
+print(r.member, r.reading.slot, r.signatures, code, peak)
+"""
+
+
+def test_a_meter_of_a_street_of_40_checks_a_neighbours_receipt(tmp_path):
+    """In a meter's heap, with the key tables that it has in flash: 27 signatures, and data of a few kilobytes."""
+    paper, archive, feeder = street(40, 7, steps=8)
+    data = receipts.receipt(archive, feeder, 3, 4)
+    said = run_firmware(_ON_A_METER, f"{paper.record.hex()}\n{data.hex()}\n", heap="256K", args=(f"{tmp_path}/",))
+    member, slot, signatures, code, peak = map(int, said.split())
+    assert (member, slot, signatures) == (3, 4, 27) and peak < 48 << 10, said
 
 
 def test_a_receipt_holds_nothing_of_the_others():

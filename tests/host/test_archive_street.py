@@ -1,0 +1,57 @@
+"""The archive beside a real street: emulated meters that seal what they say, one broker; what it holds is what the recorder and the meters hold."""
+import asyncio
+
+import pytest
+from street_kit import Game, Run
+
+from prosumer_tools.archive import receipts
+from prosumer_tools.archive.check import against, check
+from prosumer_tools.archive.database import Database
+from prosumer_tools.archive.listen import Listener
+from prosumer_tools.archive.store import Archive
+from prosumer_tools.commands.check_receipt import check as check_receipts
+
+
+class Archived(Game):
+    """A game with an archive that listens from the first slot on."""
+
+    def __init__(self, folder, **options):
+        super().__init__(folder, **options)
+        ready = self.on_ready
+
+        def listen(game):
+            ready(game)
+            self.archive = Archive(Database(folder / "archive.db"))
+            feeder = self.archive.enrol(self.genesis)
+            broker = self.supervisor.broker
+            self.listener = Listener(self.archive, broker.host, broker.port, keys=lambda: {feeder: self.feeder_keys}).start()
+        self.on_ready = listen
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    game = Archived(tmp_path_factory.mktemp("street") / "run", slots=6)
+    asyncio.run(asyncio.wait_for(game.run(), 240))
+    game.listener.stop()
+    game.live = game.archive.chain(game.feeder_id).height
+    return game, Run(game)
+
+
+def test_the_archive_holds_what_the_meters_agreed_on(street):
+    game, run = street
+    assert run.result.ok, run.result.faults
+    archive, feeder = game.archive, game.feeder_id
+    assert game.live >= len(run.blocks) - 1 and not game.listener.refused
+    archive.bring_in(game.out)  # the last block may have come when the archive had been stopped
+    assert [slot for slot, in archive.db.all("SELECT slot FROM blocks ORDER BY slot")] == run.blocks and len(run.blocks) >= 5
+    assert check(archive, feeder).ok
+    for ring in run.rings.values():
+        assert against(archive, feeder, ring) == []
+
+
+def test_receipts_of_a_real_street_hold_at_any_meter(street):
+    game, run = street
+    archive, feeder = game.archive, game.feeder_id
+    slot = run.blocks[-1] - 1
+    found = check_receipts([receipts.receipt(archive, feeder, m, slot) for m in range(5)], (game.out / "genesis.bin").read_bytes())
+    assert all(f["reading"] for f in found) and any(f["trade"] and (f["trade"]["bought_mwh"] or f["trade"]["sold_mwh"]) for f in found)
