@@ -74,3 +74,23 @@ def test_only_the_operators_own_is_taken():
         except Reject as e:
             assert e.code == code
     assert len(pool.envelopes) == 1
+
+
+def test_what_was_crowded_out_or_has_ended_and_is_played_again_costs_nothing():
+    checked, street = [], Street()
+    pool = Pool(street, street)
+    check = street.check_operator
+    street.check_operator = lambda e: (checked.append(e), check(e))
+    now = street.gate_ms(10) - 1
+    for s in range(20):
+        pool.add_envelope(envelope((s, 300, 1000, 1000)), now)
+    kept, late, signatures = list(pool.envelopes), len(pool.late), len(checked)
+    for _ in range(5):
+        for s in range(14):
+            pool.add_envelope(envelope((s, 300, 1000, 1000)), now)
+    assert pool.envelopes == kept and len(pool.late) == late <= 20 and len(checked) == signatures
+    try:
+        pool.add_envelope(envelope((2, 8, 1, 1)), now)
+        raise RuntimeError("taken")
+    except Reject as e:
+        assert e.code == "wrong-slot" and len(checked) == signatures

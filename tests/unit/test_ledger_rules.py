@@ -354,3 +354,30 @@ def test_a_transfer_that_was_left_out_is_missed_if_there_was_room():
     other = s.meters[1].node.pool
     other.add_transfer(t, State(g), s.now)
     assert block.omitted(g, state, 0, other, without) is None, "it came too late to be missed"
+
+
+def test_the_second_of_two_things_is_evidence_only_with_a_good_signature():
+    s = paper.Street(4, paper.fresh_folder())
+    g, pool = s.genesis, s.meters[0].node.pool
+
+    def commit(digest, signer):
+        c = Commit(member=1, slot=2, digest=digest)
+        c.signature = signer.sign(c.message(g.feeder_id))
+        return c
+
+    def read(taken, signer):
+        r = reading(State(g), 1, 0, taken)
+        r.signature = signer.sign(r.message(g.feeder_id))
+        return r
+
+    s.now = g.start_ms(0)
+    assert pool.add_commit(commit(b"a" * 32, SIGNERS[1]), s.now)
+    assert code(pool.add_commit, commit(b"b" * 32, SIGNERS[2]), s.now) == "bad-signature" and not pool.evidence
+    assert code(pool.add_commit, commit(b"b" * 32, SIGNERS[1]), s.now) == "two-orders" and pool.evidence.member == 1
+    pool.evidence = None
+    s.now = g.start_ms(1)
+    account = State(g).accounts[1]
+    assert pool.add_reading(read(5, SIGNERS[1]), account, s.now)
+    assert code(pool.add_reading, read(6, SIGNERS[0]), account, s.now) == "bad-signature" and not pool.evidence
+    assert code(pool.add_reading, read(6, SIGNERS[1]), account, s.now) == "two-readings" and pool.evidence.member == 1
+    assert len(pool.readings[1]) == len(pool.commits[2]) == 1
