@@ -359,7 +359,7 @@ class Node:
         """A certified final header from a neighbour, with its state and some headers before it (linked, checked)."""
         self.count("caught-up")
         link = Link(header, certificate.header_hash, state, before)
-        core, fresh = self.simplex, not self.final.header
+        core, fresh = self.simplex, self.simplex.me is None and not self.final.header  # who has voted never forgets it
         self._root(link)
         self.certificate, self.certified = certificate, certified
         self.notarizations = []
