@@ -30,6 +30,7 @@ bench: $(STAMP)  ## figures beside their peers: medians, ratios (about 15 minute
 soak: $(STAMP)  ## the long searches: power cuts at every flash operation, three days of a street of 16 in which all fails, 100,000 schedules of the agreement (about 1.5 hours)
 	@$(BIN)/micropython -X heapsize=64M tests/bench/soak_registers.py
 	@$(BIN)/python tests/soak_street.py
+	@$(BIN)/micropython -X heapsize=16M tests/sim/run_members.py --schedules 200
 	@$(BIN)/micropython tests/sim/run_sim.py --schedules 12500
 
 image: $(STAMP)  ## compile the firmware and build the device image

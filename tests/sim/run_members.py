@@ -1,11 +1,12 @@
 """Search random schedules in which members change while the network is bad: whole nodes on a street on paper, not the core alone.
 
-    micropython -X heapsize=16M tests/sim/run_members.py --schedules 100 --seed 1 [--n 4,5,7]
+    micropython -X heapsize=16M tests/sim/run_members.py --schedules 100 --seed 1 [--n 4,5,7] [--break RULE]
 
 In each schedule messages are lost, late and out of order, the street falls in two, meters and the whole street lose power, the operator
 amends the genesis (somebody joins, leaves, gets a new board, or only the tariff changes), and one member may vote twice. Then the
 network is good again. Found is: two final headers for a slot; meters that do not agree in the end; books that do not balance; a
-slot of the good time without a final block; an honest member excluded, or a liar that is not. Exits 1 if anything was found.
+slot of the good time without a final block; an honest member excluded. Exits 1 if anything was found. RULE: `memory` (who catches
+up forgets its votes) or `stop` (blocks extend a block that changes who votes).
 """
 import gc
 import random
@@ -18,7 +19,8 @@ sys.path.insert(0, here + "/../unit")
 
 import paper  # noqa: E402
 from prosumer.codec import sha256  # noqa: E402
-from prosumer.errors import Reject  # noqa: E402
+from prosumer.errors import Halt, Reject  # noqa: E402
+from prosumer.ledger.node import Node  # noqa: E402
 from prosumer.link import topics  # noqa: E402
 from prosumer.records import ROLE_LEFT, VOTE, make_vote  # noqa: E402
 
@@ -157,13 +159,29 @@ def schedule(n, seed):
     return len(s.finals), s.genesis.number, state.excluded != 0
 
 
+def break_rule(rule):
+    if rule == "memory":
+        jump = Node.jump
+
+        def forgetful(self, *args):
+            if not self.final.header:
+                self.simplex.me = None  # as if it had never voted
+            jump(self, *args)
+        Node.jump = forgetful
+    elif rule == "stop":
+        Node.stops = lambda self, link: False
+    elif rule != "none":
+        raise ValueError(rule)
+
+
 def main(args):
-    options = {"--n": "4,5,7", "--schedules": "10", "--seed": "1"}
+    options = {"--n": "4,5,7", "--schedules": "10", "--seed": "1", "--break": "none"}
     for i in range(0, len(args), 2):
         if args[i] not in options or i + 1 == len(args):
             print(__doc__)
             return 2
         options[args[i]] = args[i + 1]
+    break_rule(options["--break"])
     failed = 0
     for n in [int(x) for x in options["--n"].split(",")]:
         start, finals, changes, excluded = time.time(), 0, 0, 0
@@ -172,7 +190,7 @@ def main(args):
             gc.collect()
             try:
                 result = schedule(n, seed)
-            except (Found, Reject) as e:
+            except (Found, Halt, Reject) as e:
                 print("n=%d seed=%d found: %s" % (n, seed, e))
                 failed = 1
                 continue

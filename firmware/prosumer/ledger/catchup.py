@@ -20,6 +20,7 @@ from prosumer.errors import Reject
 from prosumer.ledger.evidence import check
 from prosumer.identity.members import Members
 from prosumer.ledger.mmr import MMR
+from prosumer.ledger.pool import good
 from prosumer.ledger.state import State
 from prosumer.link import topics
 from prosumer.records import DUMMY, FINALIZE, MAX_MEMBERS, VOTE, Certificate, Evidence, Header, Proposal
@@ -100,24 +101,31 @@ class Catchup:
                 return genesis
         raise Reject("strange-regime")
 
-    def _members(self, regime, slot, proofs):
-        """Who votes in a regime that may not be ours, if `proofs` and the operator justify it; Reject("strange-regime"|"trust-period")."""
+    def _members(self, regime, slot):
+        """Who votes in a regime that may not be ours; Reject("strange-regime"|"trust-period")."""
         node = self.node
-        mine = node.members
-        if regime == mine.regime:
-            return mine
-        excluded = node.state.excluded
-        for e in proofs:
-            check(e, mine)
-            excluded |= 1 << e.member
+        if regime == node.members.regime:
+            return node.members
         genesis = self._genesis(regime[12:])
-        if int.from_bytes(regime[4:12], "big") & ~excluded:
-            raise Reject("strange-regime")
         if genesis is node.genesis and node.final.header and (slot - node.final.slot) * genesis.slot_s > _TRUST_S:
             raise Reject("trust-period")
-        members = Members(genesis, mine.folder)
+        members = Members(genesis, node.members.folder)
         members.enter(regime)
         return members
+
+    def _check_final(self, regime, header, certificate, before, packed, proofs):
+        """Final by those who vote in `regime`, which the operator and `proofs` justify; what proves it is kept."""
+        node = self.node
+        members = self._members(regime, header.slot)
+        shown = [e for e in proofs + node.proofs() if good(check, e, members)]
+        excluded = sum(set([1 << e.member for e in shown]))
+        if int.from_bytes(regime[4:12], "big") & ~excluded:
+            raise Reject("strange-regime")
+        members.check_certificate(certificate, FINALIZE)
+        node.proven(shown)
+        digest = State.parse(packed).genesis  # in force behind that block
+        if digest != node.genesis.hash:
+            node.keep_genesis(self._genesis(digest).raw, members.genesis.raw)
 
     def _answer(self, ask):
         node = self.node
@@ -151,7 +159,7 @@ class Catchup:
         feeder = node.genesis.feeder_id
         cursor = Cursor(payload)
         cursor.take(2)
-        final, proofs = None, ()
+        final, proofs = None, []
         if cursor.uint(1):
             final = self.read_final(cursor)
             proofs = cursor.records(Evidence, MAX_MEMBERS)
@@ -161,13 +169,7 @@ class Catchup:
         proposal = Proposal.parse(block) if block else None
         vouched, linked = [node.simplex.tip[1]], []
         if final and final[1].iteration > node.final.iteration:
-            members = self._members(final[0], final[1].slot, proofs)
-            members.check_certificate(final[2], FINALIZE)
-            if members is not node.members:
-                node.proven(proofs)
-            digest = State.parse(final[4]).genesis  # in force behind that block
-            if digest != node.genesis.hash:
-                node.keep_genesis(self._genesis(digest).raw, members.genesis.raw)
+            self._check_final(*final, proofs)
             vouched = [final[1].previous]
         certificates = [c for c in certificates if c.iteration > node.final.iteration]
         for c in certificates:  # also dummies below: a proposal may rest on the block before them

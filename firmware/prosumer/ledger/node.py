@@ -335,10 +335,11 @@ class Node:
 
     def proven(self, found):
         """Keep what excludes a member, so that it convinces whoever comes back later."""
-        known = self.proofs()
-        new = [e for e in found if e.member not in [k.member for k in known]]
-        if new:
-            durable.save(self.folder + "evidence", *list_pieces(known + new))
+        known, found = self.proofs(), list(found)
+        raw = [e.raw for e in known]
+        if [e for e in found if e.raw not in raw]:
+            liars = [e.member for e in found]  # of one who came back with another key and lied again the newer counts
+            durable.save(self.folder + "evidence", *list_pieces([e for e in known if e.member not in liars] + found))
 
     def _keep(self, headers, link, fresh=False):
         index = MMR.parse(link.before).count + 1 - len(headers)
