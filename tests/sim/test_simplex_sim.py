@@ -65,3 +65,20 @@ SMALL = [("quorum", 5, 1, 1), ("lock", 4, 2, 2), ("finalize", 4, 2, 1), ("amnesi
 @pytest.mark.parametrize("rule,n,last,liar", SMALL)
 def test_a_broken_rule_is_found_in_the_small_street(rule, n, last, liar):
     assert explore(n=n, last=last, liar=liar, **{"break": rule})["found"]
+
+
+def members(**options):
+    args = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return subprocess.run([MICROPYTHON, "-X", "heapsize=16M", ROOT / "tests/sim/run_members.py", *args], capture_output=True, text=True, timeout=280)
+
+
+def test_members_change_while_the_network_is_bad():
+    done = members(n="4,5", schedules=1, seed=35)
+    assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
+    assert "amendments=0" not in done.stdout and "seed=" not in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("rule,seed,what", [("memory", 26, "an honest member is excluded"), ("stop", 20, "no agreement")])
+def test_a_rule_of_changing_members_that_is_broken_is_found(rule, seed, what):
+    done = members(n=4, schedules=1, seed=seed, **{"break": rule})
+    assert done.returncode == 1 and what in done.stdout, done.stdout + done.stderr

@@ -6,7 +6,7 @@ from prosumer.errors import Reject
 from prosumer.ledger import catchup
 from prosumer.ledger.mmr import MMR
 from prosumer.link import topics
-from prosumer.records import FINALIZE, MAX_MEMBERS, Evidence
+from prosumer.records import MAX_MEMBERS, Evidence
 from test_ledger_node import check_same_state, final_by, street
 
 DAY = 96
@@ -107,7 +107,7 @@ def test_an_answer_that_is_changed_in_any_part_moves_nothing():
         cursor.take(3)
         regime, header, certificate, before, packed = node.catchup.read_final(cursor)
         proofs = cursor.records(Evidence, MAX_MEMBERS)
-        node.catchup._members(regime, header.slot, proofs).check_certificate(certificate, FINALIZE)
+        node.catchup._check_final(regime, header, certificate, before, packed, proofs)
         return header.pack(), before, packed, len(proofs), cursor.at
 
     meant = read(good)
