@@ -21,10 +21,16 @@ install: $(STAMP)  ## make the virtual environment with all tools
 demo: $(STAMP)  ## a June day in a street of eight homes, traded by eight emulated meters (about 2.5 minutes)
 	@$(BIN)/prosumer demo --out runs/demo
 
-test: $(STAMP)  ## all tests: firmware on the Unix port, agent on emulated devices, host tools (under 15 minutes)
+postgres:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  test "$$(id -u)" = 0 || { echo "the archive's tests run a PostgreSQL server of their own: sudo apt install postgresql"; exit 1; }; \
+	  echo "installing the PostgreSQL server that the archive's tests run"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; }
+
+test: $(STAMP) postgres  ## all tests: firmware on the Unix port, agent on emulated devices, host tools (under 15 minutes)
 	@$(BIN)/python -m pytest tests -q -p no:cacheprovider --durations=10
 
-bench: $(STAMP)  ## figures beside their peers: medians, ratios (about 15 minutes)
+bench: $(STAMP) postgres  ## figures beside their peers: medians, ratios (about 15 minutes)
 	@$(BIN)/python tests/bench/run.py
 
 soak: $(STAMP)  ## the long searches: power cuts at every flash operation, three days of a street of 16 in which all fails, 100,000 schedules of the agreement (about 1.5 hours)
@@ -48,5 +54,5 @@ lint: $(STAMP)  ## style
 clean:  ## remove builds and runs, keep the virtual environment
 	rm -rf build runs
 
-.PHONY: help install demo test bench soak image readme verify lint clean
+.PHONY: help install postgres demo test bench soak image readme verify lint clean
 .DEFAULT_GOAL := help
