@@ -23,7 +23,7 @@ class Operated(Game):
 
     def __init__(self, folder, **options):
         super().__init__(folder, sealed=True, **options)
-        self.desk, self.said_by, self.failed = folder / "desk", {}, []
+        self.desk, self.failed, self.work, self.waits = folder / "desk", [], None, False
         self.operator = self
         self.street_toml = folder / "street.toml"
 
@@ -32,7 +32,7 @@ class Operated(Game):
         homes = "".join(f'[[home]]\nname = "{h.name}"\npv_kwp = {h.pv_kwp}\n' for h in self.street.homes if h.name in names)
         self.street_toml.write_text('name = "Test Street"\nslot_minutes = 5\n[tariff]\n' + "".join(f"{k} = {v}\n" for k, v in numbers.items()) + homes)
 
-    def genesis(self, street, keys, start_s):
+    def genesis(self, street, keys, start_s, utc_offset_s=0):
         """In place of the test's own operator."""
         self.describe([h.name for h in street.homes])
         (self.out / "meters.json").write_text(json.dumps({name: k.hex() for name, k in keys.items()}))
@@ -56,18 +56,34 @@ class Operated(Game):
         self.feeder_keys.epochs.update(Desk(self.desk).keys().epochs)
 
     def meanwhile(self, *steps):
-        """Commands one after the other, while virtual time goes on."""
+        """Commands one after the other, in a thread of their own; see `pace`."""
         at = ("--broker", f"127.0.0.1:{self.supervisor.broker.port}")
 
         def work():
             for what, *arguments in steps:
                 self.feeder(what, *arguments, *(at if what in ("publish", "status", "pay") else ()))
-        threading.Thread(target=work).start()
+        self.work = threading.Thread(target=work)
+        self.work.start()
+
+    async def pace(self, last=False):
+        """Virtual time goes on only while the operator waits for the meters, or has done."""
+        while self.work and self.work.is_alive() and (last or not self.waits):
+            await asyncio.sleep(0.01)
 
 
 def test_a_street_is_started_sealed_paid_amended_and_watched(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PROSUMER_OPERATOR_PASSPHRASE", PASSPHRASE)
     monkeypatch.setattr(link, "_SILENCE_S", 0.3)
+    wait = link.Link.wait
+
+    def waits(*arguments):
+        game.waits = True
+        try:
+            return wait(*arguments)
+        finally:
+            game.waits = False
+
+    monkeypatch.setattr(link.Link, "wait", waits)
 
     def pay(game):
         game.meanwhile(("publish", "--wait", 30), ("pay", "in", "birch", "25", "--note", "June", "--wait", 30))
@@ -78,7 +94,8 @@ def test_a_street_is_started_sealed_paid_amended_and_watched(tmp_path, monkeypat
         game.tell_the_recorder()
         game.meanwhile(("publish", "--wait", 30), ("status",))
 
-    game = Operated(tmp_path, count=5, slots=SLOTS, speed=200, faults=[(2, 20, pay), (6, 20, amend)])
+    faults = [(slot, second, Operated.pace) for slot in range(2, SLOTS + 1) for second in range(15, 300, 20)]
+    game = Operated(tmp_path, count=5, slots=SLOTS, faults=[(2, 10, pay), (6, 10, amend), *faults, (SLOTS, 299, lambda g: g.pace(True))])
     run = asyncio.run(play_async(game))
     said = capsys.readouterr().out
     assert not game.failed, said

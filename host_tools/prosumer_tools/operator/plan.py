@@ -8,7 +8,7 @@
     band = [{days = "mon-fri", from = "22:00", until = "24:00", retail_ucr_per_kwh = 180_000, feed_in_ucr_per_kwh = 60_000}]
     [rules]
     penalty_ucr = 10_000                # for an order that was sealed and not shown
-    credit_limit_ucr = 50_000_000       # how far an account may fall before orders are refused (default "none")
+    credit_limit_ucr = 50_000_000       # how far an account may fall before orders are refused, or "none"
     correction_hours = 24               # how late a reading may come
     accuracy = "indicative"             # lowest class that settles: indicative, A, B, C
     delta_ms = 2000                     # bound of the network's delay
@@ -25,9 +25,9 @@ from dataclasses import dataclass
 
 from prosumer_tools.operator import OperatorError
 from prosumer_tools.profiles.street import StreetError, parse_street
+from prosumer_tools.street.genesis import CORRECTION_S, CREDIT_UCR, DELTA_MS, LOSS_PER_MILLE, NO_LIMIT, PENALTY_UCR
 
 GENERATES, STORES, HEAD, LEFT = 1, 2, 4, 128
-NO_LIMIT = 0xFFFFFFFF
 CLASSES = ("indicative", "A", "B", "C")
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_MIN = 1440
@@ -130,13 +130,13 @@ def _plan(tree, keys, start, known):
         raise OperatorError("tariff.loss_per_mille: with a head meter the loss is measured: leave it out")
     slot_s, retail = street.slot_minutes * 60, street.tariff.retail_ucr_per_kwh
     numbers = {
-        "delta_ms": rules.get("delta_ms", 2000), "retail_ucr_per_kwh": retail, "feed_in_ucr_per_kwh": street.tariff.feed_in_ucr_per_kwh,
+        "delta_ms": rules.get("delta_ms", DELTA_MS), "retail_ucr_per_kwh": retail, "feed_in_ucr_per_kwh": street.tariff.feed_in_ucr_per_kwh,
         "min_price_ucr_per_kwh": extra.get("min_price_ucr_per_kwh", 0),
         "max_price_ucr_per_kwh": extra.get("max_price_ucr_per_kwh", 4 * retail),
-        "local_fee_ucr_per_kwh": street.tariff.local_fee_ucr_per_kwh, "loss_per_mille": extra.get("loss_per_mille", 0 if heads else 20),
-        "penalty_ucr": rules.get("penalty_ucr", 10_000), "import_limit_mwh": mwh(street.feeder.import_limit_kw, slot_s),
-        "export_limit_mwh": mwh(street.feeder.export_limit_kw, slot_s), "credit_limit_ucr": _credit(rules.get("credit_limit_ucr", "none")),
-        "correction_s": 3600 * rules.get("correction_hours", 24), "accuracy": _accuracy(rules.get("accuracy", CLASSES[0]))}
+        "local_fee_ucr_per_kwh": street.tariff.local_fee_ucr_per_kwh, "loss_per_mille": extra.get("loss_per_mille", 0 if heads else LOSS_PER_MILLE),
+        "penalty_ucr": rules.get("penalty_ucr", PENALTY_UCR), "import_limit_mwh": mwh(street.feeder.import_limit_kw, slot_s),
+        "export_limit_mwh": mwh(street.feeder.export_limit_kw, slot_s), "credit_limit_ucr": _credit(rules.get("credit_limit_ucr", CREDIT_UCR)),
+        "correction_s": 3600 * rules.get("correction_hours", CORRECTION_S // 3600), "accuracy": _accuracy(rules.get("accuracy", CLASSES[0]))}
     bands = [_band(b, f"tariff.band[{i}]") for i, b in enumerate(extra.get("band", []), 1)]
     return Plan(street.name, start_s, slot_s, offset, numbers, bands, members)
 
