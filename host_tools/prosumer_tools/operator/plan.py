@@ -25,9 +25,10 @@ from dataclasses import dataclass
 
 from prosumer_tools.operator import OperatorError
 from prosumer_tools.profiles.street import StreetError, parse_street
-from prosumer_tools.street.genesis import CORRECTION_S, CREDIT_UCR, DELTA_MS, LOSS_PER_MILLE, NO_LIMIT, PENALTY_UCR
+from prosumer_tools.street.genesis import CORRECTION_S, CREDIT_UCR, DELTA_MS, LOSS_PER_MILLE, PENALTY_UCR
 
 GENERATES, STORES, HEAD, LEFT = 1, 2, 4, 128
+NO_LIMIT = 0xFFFFFFFF
 CLASSES = ("indicative", "A", "B", "C")
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_MIN = 1440
