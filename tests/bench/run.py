@@ -36,7 +36,7 @@ BENCHES = {
     "street": ("the whole walk in eight meters, with amqtt and with mosquitto", ["--slots", "8"], ["--slots", "2"], 180),
     "latency": ("a slot's gate → final header on a slow and a disturbed network; bytes a meter publishes and receives", [],
                 ["--members", "4", "--slots", "4"], 900),
-    "simulate": ("a year of 16 homes at market level, beside the same homes without the market", [], ["--days", "14"], 600),
+    "simulate": ("a year of 16 homes at market level, beside the same homes without the market", [], ["--days", "14"], 1200),
 }
 TO_STDOUT = ("identity", "ledger")     # their --json takes no file: they print it instead of the table
 
