@@ -15,7 +15,8 @@ class Step:
     """A block that fits: what is to be stored for it."""
 
     def __init__(self, height, block, digest, proposal, certificate, nodes, state, rows):
-        self.height, self.header, self.digest, self.proposal, self.certificate = height, block.header, digest, proposal, certificate
+        self.height, self.block, self.header, self.digest = height, block, block.header, digest
+        self.proposal, self.certificate = proposal, certificate
         self.nodes, self.state, self.rows = nodes, state, rows
         self.amendments = [(g.number, g.bytes()) for g in block.amendments]
         self.evidence = [(e.member, e.bytes()) for e in block.evidence]

@@ -84,7 +84,7 @@ def _walk(archive, feeder, result, records, progress):
             if certificate:
                 certified, result.certificates = height, result.certificates + 1
             if records:
-                for line in format.signature_faults(in_force, domain, format.block_of(proposal, certificate)):
+                for line in format.signature_faults(in_force, domain, step.block):
                     result.fault(f"block {step.header.slot}: {line}")
             _compare(db, feeder, step, slot, bytes(digest), certificate, bytes(state), result)
             result.blocks += 1
@@ -111,10 +111,13 @@ def _compare(db, feeder, step, slot, digest, certificate, state, result):
             result.fault(f"{where}: the state kept with it is not the one it leads to")
     except zlib.error:
         result.fault(f"{where}: the state kept with it cannot be read")
+    places = ", ".join(["(?, ?)"] * len(step.nodes))
+    kept = {(level, place): bytes(node) for level, place, node in db.all(
+        f"SELECT level, place, hash FROM nodes WHERE feeder = ? AND (level, place) IN (VALUES {places})",
+        feeder, *[n for level, place, _ in step.nodes for n in (level, place)])}
     for level, place, node in step.nodes:
-        row = db.one("SELECT hash FROM nodes WHERE feeder = ? AND level = ? AND place = ?", feeder, level, place)
-        if not row or bytes(row[0]) != node:
-            result.fault(f"{where}: node {level}/{place} of the accumulator is {'another' if row else 'lost'}")
+        if kept.get((level, place)) != node:
+            result.fault(f"{where}: node {level}/{place} of the accumulator is {'another' if (level, place) in kept else 'lost'}")
     kept = db.all("SELECT member, record FROM evidence WHERE feeder = ? AND height = ?", feeder, step.height)
     if [(m, bytes(r)) for m, r in kept] != step.evidence:
         result.fault(f"{where}: the evidence kept is not that of the block")

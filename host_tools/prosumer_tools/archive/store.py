@@ -187,12 +187,20 @@ class Archive:
         """(decoded block with its certificate or None, certificate bytes, state leaves)"""
         return self._open(feeder, height)[:3]
 
-    def books_before(self, feeder, height):
-        """The books that a block was executed on: who voted for it, under which genesis."""
+    def regime_before(self, feeder, height):
+        """(epoch, excluded, genesis in force): under which a block was agreed on."""
         if not height:
-            return format.books_of(self.chain(feeder).first)
+            return 0, 0, self.chain(feeder).first
+        epoch, excluded, digest = format.regime_of(self.block(feeder, height - 1)[2])
+        return epoch, excluded, self.chain(feeder).known[digest]
+
+    def books_before(self, feeder, height):
+        """The books that a block was executed on."""
+        genesis = self.regime_before(feeder, height)[2]
+        if not height:
+            return format.books_of(genesis)
         block, _, leaves = self.block(feeder, height - 1)
-        return format.books_of(self.chain(feeder).known[format.regime_of(leaves)[2]], block.salt, leaves)
+        return format.books_of(genesis, block.salt, leaves)
 
     def leaf_nodes(self, feeder, height, tree):
         """(records, hash tree over their salted leaves) of a block's body (b"b") or state (b"s")."""
@@ -223,12 +231,16 @@ class Archive:
 
     def nodes(self, feeder, wanted):
         """{(level, place): hash} of the accumulator's full subtrees."""
-        out = {}
+        wanted = sorted(wanted)
+        if not wanted:
+            return {}
+        places = ", ".join(["(?, ?)"] * len(wanted))
+        rows = self.db.all(f"SELECT level, place, hash FROM nodes WHERE feeder = ? AND (level, place) IN (VALUES {places})",
+                           feeder, *[n for node in wanted for n in node])
+        out = {(level, place): bytes(digest) for level, place, digest in rows}
         for level, place in wanted:
-            row = self.db.one("SELECT hash FROM nodes WHERE feeder = ? AND level = ? AND place = ?", feeder, level, place)
-            if not row:
+            if (level, place) not in out:
                 raise Refused(f"node {level}/{place} is missing: `prosumer archive check` tells what else")
-            out[level, place] = bytes(row[0])
         return out
 
     def gap(self, feeder):
