@@ -27,7 +27,7 @@ from prosumer_tools.street.play import Street
 
 HEAP_TOTAL = 259_072      # bytes that `-X heapsize=256K` leaves to objects
 TO_32_BIT = 1.44          # heap of the same program on 64 and on 32 bits
-BUDGET_KIB = 96           # of .mpy in all
+BUDGET_KIB = 112          # of .mpy in all
 FROM_S = 11 * 3600        # noon: everybody trades
 _HOST_KINDS = ("weather", "envelope")
 

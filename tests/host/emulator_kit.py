@@ -30,7 +30,7 @@ class Street(Supervisor):
             self.add(f"h{i}", bytes([2, 0, 0, 0, 0, i]), files={"config.json": json.dumps(settings).encode()})
 
     async def live(self, periods):
-        await asyncio.wait_for(self.run(self.now_ms + periods * PERIOD_MS), 30)
+        await asyncio.wait_for(self.run(self.now_ms + periods * PERIOD_MS), 60)
 
     def log_of(self, name):
         return self.devices[name].console.log_path.read_text(errors="replace")
