@@ -1,7 +1,8 @@
 """`prosumer demo`: a June day in a street of eight homes at Carros, traded by eight meters.
 
 Four roofs, a battery, a car, a shop. Generation from measured cloudiness and the sun's geometry, consumption from the
-Richardson model. At noon the roofs would send more down the cable than it carries; the meters keep to its limit.
+Richardson model. At noon the roofs would send more down the cable than it carries; the meters keep to its limit. In the
+afternoon a roof gives green coins to a house without one, which uses them up; the operator books a deposit and pays out a part.
 """
 from pathlib import Path
 
@@ -25,4 +26,11 @@ def add_parser(subparsers):
 
 def run(args):
     profiles = demo_profiles(cache_dir=BUILD / "profiles")
-    return neighbourhood.play(demo_street(), profiles, args, NOTE)
+    return neighbourhood.play(demo_street(), profiles, args, NOTE, script=_script)
+
+
+def _script(game):
+    names = list(game.houses)
+    game.payments = [(8, "romarin", 5_000_000, "deposit June"), (76, "romarin", -1_500_000, "paid back")]
+    game.requests = [(58, "olivier", {"give_mwh": 2_000_000, "to": names.index("figuier"), "for": "with thanks"}),
+                     (66, "figuier", {"retire_mwh": 1_500_000, "for": "dishwasher June"})]

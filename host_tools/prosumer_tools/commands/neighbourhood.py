@@ -55,8 +55,8 @@ def run(args):
     return play(street, profiles, args, f"Profiles: {Path(args.profiles).name}.")
 
 
-def play(street, profiles, args, note, events=()):
-    """Play and tell; 0 if the run verifies."""
+def play(street, profiles, args, note, events=(), script=lambda game: None):
+    """Play and tell; 0 if the run verifies. `script(game)`: what people and the operator do in it."""
     out = args.out
     try:
         prepare(out)
@@ -68,6 +68,7 @@ def play(street, profiles, args, note, events=()):
     try:
         game = Street(street, profiles, out, args.slots, args.speed, args.broker, args.port)
         game.note, game.events = note, list(events)
+        script(game)
         with LiveView(street.name, names, game.slots, street.slot_minutes) as view:
             game.say = view.status
             game.on_ready = lambda g: _tell(g, view)

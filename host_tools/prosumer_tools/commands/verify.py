@@ -60,6 +60,7 @@ def text(result, seconds=None):
         f"orders         {c['orders']} shown of {c['commits']} sealed, {c['not_shown']} paid the penalty",
         f"trades         {c['trades']} fills, {kwh(c['traded_mwh'])} from member to member,"
         f" {kwh(c['imported_mwh'])} imported, {kwh(c['exported_mwh'])} exported",
+        f"transfers      {c['transfers']} of coins and payments; {c['amendments']} amendments, {c['excluded']} members excluded",
         f"books          balanced to the micro-credit after {c['books_balanced']} of {c['blocks']} blocks,"
         f" {c['turnover_ucr'] / 1e6:.2f} credits of sales, {kwh(c['green_mwh'])} of green coins",
         f"meters         {c['meters']} hold the same chain, {c['ring_headers']} headers compared",

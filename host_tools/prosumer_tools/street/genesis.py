@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 _TAG = b"prosumer/genesis/v2\0"
 _ENVELOPE_TAG = b"prosumer/envelope/v1\0"
+_TRANSFER_TAG = b"prosumer/transfer/v1\0"
 ROLE_GENERATES, ROLE_STORES = 1, 2
 DELTA_MS = 2000       # bound on the network's delay that the agreement's timers use
 LOSS_PER_MILLE = 20   # of what is traded inside the street, where no feeder-head meter says better
@@ -42,6 +43,11 @@ class Operator:
     def envelope(self, feeder_id, first_slot, last_slot, import_limit_mwh, export_limit_mwh):
         body = struct.pack(">BIIII", 4, first_slot, last_slot, import_limit_mwh, export_limit_mwh)
         return body + self._key.sign(_ENVELOPE_TAG + feeder_id + body)
+
+    def payment(self, feeder_id, seq, member, ucr, note):
+        """Money that the operator had from a member (or, negative, paid it), to be booked. `note`: at most 16 bytes."""
+        body = struct.pack(">BBBIBQ16s", 11, 255, 2 if ucr > 0 else 3, seq, member, abs(ucr), note.encode())
+        return body + self._key.sign(_TRANSFER_TAG + feeder_id + body)
 
 
 def feeder_id(genesis):

@@ -46,6 +46,8 @@ class Street:
         self.houses = {h.name: House(h, profiles, street.seed, window_ms) for h in street.homes}
         self.operator = operators.Operator()
         self.events = []          # (slot, import_limit_kw, export_limit_kw, slots): demand response
+        self.requests = []        # (slot, home, what its owner asks of the meter: coins given or retired)
+        self.payments = []        # (slot, home, ucr, note): booked by the operator; negative: paid out
         self.recorder = None
         self.note = ""            # one sentence: where the profiles come from
         self.battery_mwh = {}     # slot → [energy into each home's battery], for the pictures
@@ -178,6 +180,17 @@ class Street:
         for slot, import_kw, export_kw, count in self.events:
             self._at_slot(slot - 1, lambda s=slot, i=import_kw, e=export_kw, n=count: self._envelope(s, s + n - 1, i, e))
             self._at_slot(slot + count - 1, lambda s=slot + count: self._envelope(s, self.slots + 2, feeder.import_limit_kw, feeder.export_limit_kw))
+        for slot, name, wish in self.requests:
+            self._at_slot(slot, lambda n=name, w=wish: self.client.publish(f"prosumer/{n}/set", json.dumps(w), qos=1))
+        names = list(self.houses)
+        for seq, (slot, name, ucr, note) in enumerate(self.payments):
+            payment = self.operator.payment(self.feeder_id, seq, names.index(name), ucr, note)
+            self._at_slot(slot, lambda p=payment: self._say("transfer", p))
+
+    def _say(self, kind, payload):
+        """What the operator says once."""
+        self.supervisor.host_published(1)
+        self.client.publish(f"p/{self.feeder_id.hex()}/{kind}/{OPERATOR}", self.feeder_keys.seal(kind, OPERATOR, payload), qos=1)
 
     def _heard(self, topic, payload):
         try:

@@ -23,6 +23,7 @@ class Story:
         self.battery_mwh = battery_mwh or (lambda slot: [0] * self.genesis.n)
         self.clearings, self.limits, self.readings, self.entries = {}, {}, {}, {}
         self.blocks = {}
+        self.payments_ucr = {}   # member → what the operator booked for it
         self.told = -1
 
     def take(self, raw):
@@ -34,7 +35,9 @@ class Story:
         for r in block.readings:
             self.readings[r.slot, r.member] = r
         for e in outcome.entries:
-            self.entries.setdefault((e.slot, e.member), []).append(e)
+            self.payments_ucr[e.member] = self.payments_ucr.get(e.member, 0) + e.payment_ucr
+            if e.kind in ("settled", "missing", "gap"):
+                self.entries.setdefault((e.slot, e.member), []).append(e)
         out = [self.slot(s) for s in range(self.told + 1, slot)]
         self.told = max(self.told, slot - 1)
         return out
@@ -128,7 +131,7 @@ def run_data(folder, story, street, profiles, result=None, battery_start=None, s
         stored = facts["homes"][m]["stored_mwh"]
         homes.append(HomeData(
             home.name, home.kind, home.pv_kwp, home.battery.capacity_kwh if home.battery else 0, bool(home.ev), account.balance_ucr,
-            account.green_mwh, -account.balance_ucr, utility_bill(without.slots, street.tariff), [HomeSlot.alone(e) for e in without.slots],
+            account.green_mwh, story.payments_ucr.get(m, 0) - account.balance_ucr, utility_bill(without.slots, street.tariff), [HomeSlot.alone(e) for e in without.slots],
             stored - facts["homes"][m]["stored_at_start_mwh"], without.battery_change_mwh))
     rejects = {}
     for state in facts["states"].values():
