@@ -12,7 +12,7 @@ from prosumer_tools.verify.keys import Key
 from . import format
 from .chain import Chain, Refused
 from .format import Malformed
-from .store import table_rows
+from .store import node_rows, table_rows
 
 MOST = 100  # lines kept
 _ROWS = {
@@ -111,10 +111,7 @@ def _compare(db, feeder, step, slot, digest, certificate, state, result):
             result.fault(f"{where}: the state kept with it is not the one it leads to")
     except zlib.error:
         result.fault(f"{where}: the state kept with it cannot be read")
-    places = ", ".join(["(?, ?)"] * len(step.nodes))
-    kept = {(level, place): bytes(node) for level, place, node in db.all(
-        f"SELECT level, place, hash FROM nodes WHERE feeder = ? AND (level, place) IN (VALUES {places})",
-        feeder, *[n for level, place, _ in step.nodes for n in (level, place)])}
+    kept = node_rows(db, feeder, [(level, place) for level, place, _ in step.nodes])
     for level, place, node in step.nodes:
         if kept.get((level, place)) != node:
             result.fault(f"{where}: node {level}/{place} of the accumulator is {'another' if (level, place) in kept else 'lost'}")
