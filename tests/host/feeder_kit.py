@@ -88,7 +88,7 @@ class Meter:
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name)
         self.client.will_set(f"prosumer/{name}/availability", b"offline", retain=True)
         ready = threading.Event()
-        self.client.on_connect = lambda c, *_: c.subscribe(f"p/{feeder_id}/#", 1)
+        self.client.on_connect = lambda c, *_: c.subscribe(f"p/{feeder_id[:8]}/#", 1)
         self.client.on_subscribe = lambda *_: ready.set()
         self.client.on_message = self._message
         self.client.connect("127.0.0.1", port)

@@ -83,7 +83,7 @@ class Game(playing.Street):
         """
         if counted:
             self.supervisor.host_published(len(messages))
-        sent = [self.client.publish(f"p/{self.feeder_id.hex()}/{topic}", payload, qos=1) for topic, payload in messages]
+        sent = [self.client.publish(f"p/{self.feeder_id.hex()[:8]}/{topic}", payload, qos=1) for topic, payload in messages]
         await asyncio.to_thread(lambda: [each.wait_for_publish(10) for each in sent])
 
     def state(self, name):

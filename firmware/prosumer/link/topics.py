@@ -1,6 +1,7 @@
 """Topic names. Machine topics carry binary records between meters; human topics carry JSON.
 
-    p/<feeder>/<kind>/<member>    one of KINDS; the member is the sender (255: the grid operator); sealed (identity/wire.py)
+    p/<feeder>/<kind>/<member>    <feeder>: the first 8 hex digits of its id; <kind>: one of KINDS; <member>: the sender (255: the grid
+                                  operator); sealed (identity/wire.py), signed under the whole id
     p/<feeder>/keys/255           and genesis/255: retained, in the open, signed by the operator
     prosumer/<name>/state         JSON, retained: what a person or Home Assistant wants to see
     prosumer/<name>/availability  online | offline (last will)
@@ -15,17 +16,17 @@ OPERATOR = 255
 
 
 def wildcard(feeder_id):
-    return "p/" + feeder_id.hex() + "/#"
+    return "p/" + feeder_id.hex()[:8] + "/#"
 
 
 def machine(feeder_id, kind, member):
-    return "p/%s/%s/%d" % (feeder_id.hex(), kind, member)
+    return "p/%s/%s/%d" % (feeder_id.hex()[:8], kind, member)
 
 
 def parse(topic, feeder_id):
     """(kind, member) of a machine topic; Reject('bad-topic') for anything else."""
     parts = topic.decode().split("/") if len(topic) < 64 else ()
-    if len(parts) != 4 or parts[1] != feeder_id.hex() or parts[2] not in KINDS or not parts[3].isdigit():
+    if len(parts) != 4 or parts[1] != feeder_id.hex()[:8] or parts[2] not in KINDS or not parts[3].isdigit():
         raise Reject("bad-topic")
     return parts[2], int(parts[3])
 

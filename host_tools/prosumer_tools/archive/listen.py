@@ -110,16 +110,16 @@ class Listener:
         if reason.is_failure:
             self.told(f"the broker refuses: {reason}")
             return
-        topics = [(f"{what.format(f.hex())}", 1) for f in self.ears for what in ("p/{}/proposal/+", "p/{}/vote/+", "a/{}/ask/+")]
+        topics = [(what.format(f.hex()[:8]), 1) for f in self.ears for what in ("p/{}/proposal/+", "p/{}/vote/+", "a/{}/ask/+")]
         client.subscribe(topics)
         self.told(f"listening to {len(self.ears)} feeder" + "s" * (len(self.ears) != 1))
 
     def _message(self, client, userdata, message):
         parts = message.topic.split("/")
         try:
-            feeder, kind, member = bytes.fromhex(parts[1]), parts[2], int(parts[3])
-            ear = self.ears[feeder]
-        except (ValueError, IndexError, KeyError):
+            kind, member = parts[2], int(parts[3])
+            feeder, ear = next((f, ear) for f, ear in self.ears.items() if f.hex()[:8] == parts[1])
+        except (ValueError, IndexError, StopIteration):
             return
         if parts[0] == "p" and kind not in ("proposal", "vote") or not 0 <= member < 256:
             return
@@ -134,7 +134,7 @@ class Listener:
             ear.hear(kind, member, payload)
         elif kind == "ask":
             said = json.dumps(self.asked(feeder, member, payload)).encode()
-            client.publish(f"a/{feeder.hex()}/answer/{member}", self.keys[feeder].seal("archive-answer", OPERATOR, said), qos=1)
+            client.publish(f"a/{feeder.hex()[:8]}/answer/{member}", self.keys[feeder].seal("archive-answer", OPERATOR, said), qos=1)
 
     def asked(self, feeder, member, payload):
         said = {"id": None}

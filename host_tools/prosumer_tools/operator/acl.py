@@ -13,7 +13,7 @@ pattern read prosumer/%u/#
 
 def acl(desk):
     """The file's text. Users are called like the homes; topics are numbered like the members."""
-    feeder = desk.now["feeder_id"]
+    feeder = desk.now["feeder_id"][:8]
     out = [_HEAD]
     for name, member in desk.living().items():
         topics = [f"{kind}/{member}" for kind in _OWN] + [f"{kind}/+" for kind in _ANY] + [f"{kind}/255" for kind in _OPERATOR]

@@ -86,7 +86,7 @@ class Link:
 
     def publish(self, feeder_id, kind, payload, retain=True):
         """OperatorError when the broker does not confirm it."""
-        sent = self.client.publish(f"p/{feeder_id.hex()}/{kind}/{OPERATOR}", payload, qos=1, retain=retain)
+        sent = self.client.publish(f"p/{feeder_id.hex()[:8]}/{kind}/{OPERATOR}", payload, qos=1, retain=retain)
         try:
             sent.wait_for_publish(_CONNECT_S)
         except (ValueError, RuntimeError) as e:
