@@ -129,11 +129,11 @@ class Liar(Game):
         out += [(f"order/{me}", struct.pack(">BBI16sBB", 3, me, slot + 1, bytes(16), 0, 0))]
         out += [(f"reading/{me}", self.reading(slot - 1, seq, 2**63, salt)) for seq in (0, 1, 2**32 - 1) for salt in (0, 1)]
         out += [(f"reading/{me}", self.reading(slot + 5, 3, 0))]
-        ask = struct.pack(">BBBII", 11, me, self.random.randrange(4), 0, 0)
+        ask = struct.pack(">BBBII8s", 16, me, self.random.randrange(4), 0, 0, self.domain)
         out += [(f"ask/{me}", self.signed(b"prosumer/ask/v1", ask))] * 5
         proposals = [raw for _, kind, _, raw in self.said if kind == "proposal" and len(raw) > 300]
         out += [(f"proposal/{me}", self.proposal(raw)) for raw in proposals[-2:]]
-        out += [(f"chain/{me}", b"\x0c" + bytes([victim]) + self.random.randbytes(300)) for victim in range(4)]
+        out += [(f"chain/{me}", b"\x11" + bytes([victim]) + self.random.randbytes(300)) for victim in range(4)]
         return self.publish(*out)
 
 
@@ -146,5 +146,6 @@ def test_one_member_of_four_that_signs_every_lie_stops_nothing(tmp_path):
     assert len({tuple(run.rings[name]) for name in honest}) == 1
     assert run.result.counts["trades"] >= 12
     counted = run.rejects()
-    assert {"equivocation", "two-orders", "two-readings", "iteration-far", "wrong-kind"} <= set(counted), counted
+    assert {"equivocation", "excluded", "not-a-voter", "iteration-far", "wrong-kind"} <= set(counted), counted
+    assert run.result.counts["excluded"] == 1, "a block holds the proof, and from then on it neither votes nor trades"
     assert all(run.facts["devices"][name]["boots"] == 2 for name in honest)
