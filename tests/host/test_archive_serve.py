@@ -221,6 +221,48 @@ def test_it_follows_is_off_and_resumes_and_answers(broker, tmp_path, sealed):
     listener.stop()
 
 
+@pytest.mark.parametrize("kind", KINDS[1:] or KINDS)
+def test_a_database_that_fails_loses_nothing(tmp_path, kind):
+    """The listener ends without a word to the broker; the next one gets the message again."""
+    broker = Broker(tmp_path / "broker", kind)
+    broker.start()
+    street = Paper(4)
+    archive = Archive(Database(tmp_path / "a.db"))
+    feeder = archive.enrol(street.record)
+    told = []
+    listener = Listener(archive, broker.host, broker.port, told=told.append).start()
+    until(lambda: told == ["listening to 1 feeder"])
+    time.sleep(0.2)
+    voice = Voice(broker, feeder)
+    voice.say(said(street))
+    until(lambda: archive.chain(feeder).height == 1)
+    archive.db.close()
+    voice.say(said(street))
+    assert listener.ended.wait(10) and "closed" in listener.failure
+    again = Archive(Database(tmp_path / "a.db"))
+    assert again.chain(feeder).height == 1
+    successor = Listener(again, broker.host, broker.port, told=told.append).start()
+    if kind == "mosquitto":
+        until(lambda: again.chain(feeder).height == 2)
+    successor.stop()
+    voice.stop()
+    broker.stop()
+
+
+def test_two_who_add_to_one_archive_do_not_hurt_each_other(tmp_path):
+    archive, street, feeder, ear, told = new(tmp_path / "a.db")
+    other = Archive(Database(tmp_path / "a.db"))
+    for i in range(6):
+        messages = said(street)
+        if i % 2:
+            assert other.take(feeder, messages[0][2], street.certificate()) == 1
+            other.chains.clear()
+        for message in messages:
+            ear.hear(*message)
+        other.chains.clear()
+    assert archive.chain(feeder).height == 6 and check(archive, feeder).ok
+
+
 def test_the_command_follows_until_it_is_stopped(tmp_path):
     street = Paper(4)
     (tmp_path / "genesis.bin").write_bytes(street.record)

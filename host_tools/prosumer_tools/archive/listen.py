@@ -9,6 +9,7 @@ A proposal is on the disk before the broker hears that it arrived, and the sessi
 over afterwards what it queued. Finalize votes stay in memory: a block without a certificate of its own is final by the next that has one.
 """
 import json
+import threading
 
 import paho.mqtt.client as mqtt
 
@@ -31,13 +32,21 @@ class Ear:
         self.votes = [{} for _ in range(64)]  # member → {(iteration, header hash): signature}
 
     def hear(self, kind, member, payload):
+        """A message of the street; the database's own error when it could not be kept."""
         try:
-            if kind == "proposal":
-                self._proposal(payload)
-            elif kind == "vote":
-                self._vote(payload, member)
+            try:
+                self._hear(kind, member, payload)
+            except self.archive.db.errors:
+                self.archive.chains.pop(self.feeder, None)  # somebody else may have added to this archive: look again
+                self._hear(kind, member, payload)
         except (Refused, Malformed) as error:
             self.told(str(error))
+
+    def _hear(self, kind, member, payload):
+        if kind == "proposal":
+            self._proposal(payload)
+        elif kind == "vote":
+            self._vote(payload, member)
 
     def _proposal(self, raw):
         if self.archive.wait_for(self.feeder, raw):
@@ -80,6 +89,7 @@ class Listener:
         self.ears = {f: Ear(archive, f, told) for f, _ in archive.feeders()}
         self._keys = keys
         self._load_keys()
+        self.failure, self.ended = "", threading.Event()
         self.refused = {}  # why a message could not be opened → how many
         self.client = c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
         if user:
@@ -115,6 +125,15 @@ class Listener:
         self.told(f"listening to {len(self.ears)} feeder" + "s" * (len(self.ears) != 1))
 
     def _message(self, client, userdata, message):
+        """When the database fails the listener ends, and has not told the broker that this message arrived: it comes again."""
+        try:
+            self._take(client, message)
+        except self.archive.db.errors as error:
+            self.failure = str(error).strip().splitlines()[0]
+            self.ended.set()
+            raise SystemExit from None
+
+    def _take(self, client, message):
         parts = message.topic.split("/")
         try:
             kind, member = parts[2], int(parts[3])

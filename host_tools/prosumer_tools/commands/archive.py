@@ -163,7 +163,8 @@ def _follow(args):
     server = _server(archive, args.http) if args.http else None
     listener = Listener(archive, host, port, args.user, password, args.client_id, _tell, keys, tls).start()
     try:
-        threading.Event().wait()
+        listener.ended.wait()
+        raise DatabaseError(f"the database fails, so nothing more is taken: {listener.failure}")
     finally:
         listener.stop()
         if server:
