@@ -221,6 +221,7 @@ def test_it_follows_is_off_and_resumes_and_answers(broker, tmp_path, sealed):
     listener.stop()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # so it is to end
 @pytest.mark.parametrize("kind", KINDS[1:] or KINDS)
 def test_a_database_that_fails_loses_nothing(tmp_path, kind):
     """The listener ends without a word to the broker; the next one gets the message again."""
