@@ -1,4 +1,4 @@
-"""`prosumer clear BOOK.json`: order → clearing, by the firmware's own code on the Unix port.
+"""`prosumer clear BOOK.json`: order → clearing, by the firmware's own code on the Unix port; `prosumer clear RUN --slot N`: of a run.
 
 In:  {"slot": 7, "tariff": {"retail_ucr_per_kwh": …, "feed_in_ucr_per_kwh": …},
       "envelope": {"import_limit_mwh": …, "export_limit_mwh": …},
@@ -198,7 +198,8 @@ def command(name, work):
 
 
 def _clear(args):
-    result = clear_books([read_json(args.book)])[0]
+    from prosumer_tools.statements import slots
+    result = clear_books([slots.chosen(args, Path(args.book), read_json, slots.book_of)])[0]
     if isinstance(result, BadInput):
         raise result
     return result
@@ -210,5 +211,6 @@ def add_parser(subparsers):
                                    epilog="A book: slot, tariff {retail_ucr_per_kwh, feed_in_ucr_per_kwh}, envelope "
                                    "{import_limit_mwh, export_limit_mwh}, orders [{member, buy [[price, energy], …], "
                                    "sell}]. Units: micro-credits per kWh, mWh. Examples: tests/vectors/clearing.")
-    parser.add_argument("book", metavar="BOOK.json", help="the book of one slot; - for standard input")
+    parser.add_argument("book", metavar="BOOK.json", help="the book of one slot; - for standard input; or the folder of a run")
+    parser.add_argument("--slot", dest="slot_of_run", metavar="N", type=int, help="clear this slot of the run again")
     parser.set_defaults(run=command("clear", _clear))

@@ -1,4 +1,4 @@
-"""`prosumer settle SLOT.json`: clearing → settlement, by the firmware's own code on the Unix port.
+"""`prosumer settle SLOT.json`: clearing → settlement, by the firmware's own code on the Unix port; `prosumer settle RUN --slot N`: of a run.
 
 In:  {"tariff": {as for `prosumer clear`}, "price_ucr_per_kwh": …,
       "members": [{"member": 0, "bought_mwh": …, "sold_mwh": …, "import_mwh": …, "export_mwh": …}, …]}
@@ -10,6 +10,7 @@ Out: {"members": [{"member", "change_ucr", "trade_ucr", "loss_ucr", "fee_ucr", "
 Changes of balances in micro-credits, negative: pays. `utility_only_ucr` is the same slot without the market.
 """
 import json
+from pathlib import Path
 
 from prosumer_tools.commands.clear import BadInput, command, field, read_json, refusal, tariff_numbers
 from prosumer_tools.unixport import run_firmware
@@ -138,7 +139,8 @@ def result_of(answer):
 
 
 def _settle(args):
-    result = settle_slots([read_json(args.slot)])[0]
+    from prosumer_tools.statements import slots
+    result = settle_slots([slots.chosen(args, Path(args.slot), read_json, slots.slot_of)])[0]
     if isinstance(result, BadInput):
         raise result
     return result
@@ -150,5 +152,6 @@ def add_parser(subparsers):
                                    epilog="A slot: tariff, price_ucr_per_kwh, members [{member, bought_mwh, sold_mwh, "
                                    "import_mwh, export_mwh}]; leave the last two out while a reading is awaited, or "
                                    "set \"missing\": true when it never came. \"generation_mwh\" mints green coins.")
-    parser.add_argument("slot", metavar="SLOT.json", help="fills and readings of one slot; - for standard input")
+    parser.add_argument("slot", metavar="SLOT.json", help="fills and readings of one slot; - for standard input; or the folder of a run")
+    parser.add_argument("--slot", dest="slot_of_run", metavar="N", type=int, help="settle this slot of the run again")
     parser.set_defaults(run=command("settle", _settle))

@@ -128,10 +128,11 @@ def run_data(folder, story, street, profiles, result=None, battery_start=None, s
     homes = []
     for m, home in enumerate(street.homes):
         account, without = story.books.accounts[m], alone[home.name]
+        paid = story.payments_ucr.get(m, 0) - account.balance_ucr
         stored = facts["homes"][m]["stored_mwh"]
         homes.append(HomeData(
             home.name, home.kind, home.pv_kwp, home.battery.capacity_kwh if home.battery else 0, bool(home.ev), account.balance_ucr,
-            account.green_mwh, story.payments_ucr.get(m, 0) - account.balance_ucr, utility_bill(without.slots, street.tariff), [HomeSlot.alone(e) for e in without.slots],
+            account.green_mwh, paid, utility_bill(without.slots, street.tariff), [HomeSlot.alone(e) for e in without.slots],
             stored - facts["homes"][m]["stored_at_start_mwh"], without.battery_change_mwh))
     rejects = {}
     for state in facts["states"].values():
