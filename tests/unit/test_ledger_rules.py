@@ -381,3 +381,26 @@ def test_the_second_of_two_things_is_evidence_only_with_a_good_signature():
     assert code(pool.add_reading, read(6, SIGNERS[0]), account, s.now) == "bad-signature" and not pool.evidence
     assert code(pool.add_reading, read(6, SIGNERS[1]), account, s.now) == "two-readings" and pool.evidence.member == 1
     assert len(pool.readings[1]) == len(pool.commits[2]) == 1
+
+
+def test_a_body_with_more_in_a_list_than_a_block_takes():
+    from prosumer.codec import Cursor
+
+    def read(counts, rest=b""):
+        cursor = Cursor(b"\x08" + bytes(16) + bytes(counts) + rest)
+        Body.read(cursor)
+        cursor.end()
+
+    assert code(read, [0] * 7) is None
+    for place, most in enumerate((1, 64, 64, 256, 16, 1, 1)):
+        if most < 255:
+            assert code(read, [0] * place + [most + 1]) == "too-many", place
+        assert code(read, [0] * place + [1]) == "truncated"
+    assert code(read, [0] * 6) == "truncated" and code(read, [0] * 8) == "trailing-bytes"
+    t = Transfer(member=0, kind=GIVE, seq=0, to=1, amount=1, note=bytes(16))
+    t.signature = bytes(64)
+    full = Body(bytes(16), [], [], [], [], [t] * 16, [], [])
+    raw = b"".join(full.pieces())
+    again = Body.read(Cursor(raw))
+    assert [r.pack() for r in again.transfers] == [t.pack()] * 16 and list(again.leaves()) == list(full.leaves())
+    assert b"".join(again.pieces()) == raw
