@@ -23,20 +23,20 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 OUT = ROOT / "build" / "bench" / "bench.json"
 
-# name: (what it says, arguments, arguments of --quick, most seconds), in the order of the walk. JSON is a file for all but two.
+# name: (what it says, arguments, arguments of --quick, most seconds on a busy machine), in the order of the walk. JSON is a file for all but two.
 BENCHES = {
-    "metering": ("sample → reading: errors against the standards, beside published algorithms", [], ["--quick"], 240),
-    "identity": ("reading → signed reading: Ed25519 beside embit's ECDSA and the RFC's way", ["--rounds", "15"], ["--rounds", "3"], 180),
+    "metering": ("sample → reading: errors against the standards, beside published algorithms", [], ["--quick"], 720),
+    "identity": ("reading → signed reading: Ed25519 beside embit's ECDSA and the RFC's way", ["--rounds", "15"], ["--rounds", "3"], 600),
     "bidding": ("signed reading → order: what orders are worth, beside no market and perfect foresight",
-                ["--days", "7", "--seeds", "1", "2", "3"], ["--days", "2", "--seeds", "1", "--season", "summer"], 240),
+                ["--days", "7", "--seeds", "1", "2", "3"], ["--days", "2", "--seeds", "1", "--season", "summer"], 720),
     "market": ("order → clearing → settlement: time, growth and heap, beside plain code, HiGHS, pymarket",
-               ["--runs", "15"], ["--runs", "3"], 400),
-    "ledger": ("settlement → header: proofs, ring, agreement, flash wear", [], ["--seconds", "0.1"], 180),
-    "archive": ("header → archive: feeders and slots a second in SQLite and PostgreSQL, receipts, catch-up over a year", [], ["--quick"], 300),
-    "street": ("the whole walk in eight meters, with amqtt and with mosquitto", ["--slots", "8"], ["--slots", "2"], 180),
+               ["--runs", "15"], ["--runs", "3"], 1200),
+    "ledger": ("settlement → header: proofs, ring, agreement, flash wear", [], ["--seconds", "0.1"], 600),
+    "archive": ("header → archive: feeders and slots a second in SQLite and PostgreSQL, receipts, catch-up over a year", [], ["--quick"], 900),
+    "street": ("the whole walk in eight meters, with amqtt and with mosquitto", ["--slots", "8"], ["--slots", "2"], 600),
     "latency": ("a slot's gate → final header on a slow and a disturbed network; bytes a meter publishes and receives", [],
-                ["--members", "4", "--slots", "4"], 900),
-    "simulate": ("a year of 16 homes at market level, beside the same homes without the market", [], ["--days", "14"], 1200),
+                ["--members", "4", "--slots", "4"], 2700),
+    "simulate": ("a year of 16 homes at market level, beside the same homes without the market", [], ["--days", "14"], 1800),
 }
 TO_STDOUT = ("identity", "ledger")     # their --json takes no file: they print it instead of the table
 
