@@ -1,6 +1,6 @@
 """Days of a street of sixteen meters in which everything fails in turn: how many slots stay without a block, and how soon it is whole again.
 
-    python tests/soak_street.py [--days 3] [--members 16] [--seed 1] [--json FILE]
+    python tests/soak_street.py [--days 3] [--members 16] [--seed 1] [--minutes M] [--json FILE]
 
 The real firmware in emulated meters, slots of 15 minutes, 100 ms from meter to meter. All the time each clock drifts by its own rate of up to
 ±100 ppm and is set right once an hour, by 1 ms a second as the boards do; one meter's time server stays silent all the time, so that it
@@ -33,6 +33,7 @@ SLOT_S = 900
 GATE_S = 90        # before the end of a slot
 DAY = 86400 // SLOT_S
 DELAY_MS = 100
+WINDOW_MS = 300_000  # one window of samples stands for five minutes: what is soaked is the agreement
 FINALIZE = 1
 
 
@@ -49,14 +50,15 @@ def drift(rate_ppm, phase_s):
 class Soak(Game):
     """`timeline`: [(second, what, who, lasts_s)] from the start of slot 0; `what` names a method begin_… with its end_…"""
 
-    def __init__(self, folder, count, slots, timeline, seed=1):
-        self.random = random.Random(seed)
+    def __init__(self, folder, count, slots, timeline, seed=1, ends=None):
+        self.random, self.ends = random.Random(seed), ends  # monotonic time from which no further slot begins
         self.timeline, self.out_of_order = timeline, {}
         self.finalized = {}   # name → [virtual ms of its finalize votes]
         self.events = []      # (kind, names, began_ms, ended_ms)
         self.away = {}        # name → reasons for which it is not there
         self.present = {}     # slot → members that are connected and powered at its gate
-        super().__init__(folder, count, slots, network={"delay_ms": DELAY_MS, "heard": self.heard_vote}, slot_s=SLOT_S)
+        super().__init__(folder, count, slots, network={"delay_ms": DELAY_MS, "heard": self.heard_vote}, slot_s=SLOT_S,
+                         window_ms=WINDOW_MS)
         self.rates = {name: self.random.uniform(-100, 100) for name in self.houses}
 
     async def _enrol(self):
@@ -65,12 +67,16 @@ class Soak(Game):
         for i, name in enumerate(self.houses):
             self.set_right(name, silent=i == 1)
         for slot in range(self.slots + 1):
-            sup.at((START_S + (slot + 1) * SLOT_S - GATE_S) * 1000, lambda slot=slot: self.present.__setitem__(
-                slot, len([n for n in self.houses if not self.away.get(n)])))
+            sup.at((START_S + (slot + 1) * SLOT_S - GATE_S) * 1000, lambda slot=slot: self.at_gate(slot))
         for second, what, who, lasts_s in self.timeline:
             sup.at((START_S + second) * 1000, lambda w=what, n=who: getattr(self, "begin_" + w)(n))
             sup.at((START_S + second + lasts_s) * 1000, lambda w=what, n=who, s=second: self.end(w, n, (START_S + s) * 1000))
         return record
+
+    def at_gate(self, slot):
+        self.present[slot] = len([n for n in self.houses if not self.away.get(n)])
+        if self.ends and time.monotonic() > self.ends:
+            self.supervisor.until_ms = (START_S + (slot + 1) * SLOT_S) * 1000
 
     def set_right(self, name, silent=False):
         rate = self.rates[name]
@@ -171,17 +177,19 @@ TITLES = {"kill": "meter without power, 1 to 90 min", "day": "meter without powe
           "step": "clock steps by ±2, ±20 s, an hour"}
 
 
-def play(folder, count=16, days=3, seed=1, faults=None, slots=None):
-    """Figures of one soak; `faults`: a timeline of one's own."""
+def play(folder, count=16, days=3, seed=1, faults=None, slots=None, minutes=None):
+    """Figures of one soak; `faults`: a timeline of one's own; `minutes`: of wall time, after which the slot that is played is the last."""
     names = [h.name for h in Game(Path(folder) / "names", count, 2).street.homes]
     slots = slots or days * DAY - 1
     began = time.monotonic()
-    game = Soak(Path(folder) / "run", count, slots, timeline(days, names, seed) if faults is None else faults, seed)
+    game = Soak(Path(folder) / "run", count, slots, timeline(days, names, seed) if faults is None else faults, seed,
+                began + minutes * 60 if minutes else None)
     asyncio.run(game.run())
     result = verify_run(game.out)
     run = json.loads((game.out / "run.json").read_text())
     blocks = {int(p.stem[6:]) for p in (game.out / "records").glob("block-*.bin")}
     quorum = count - (count - 1) // 3
+    slots = max(game.present)
     void = [s for s in range(slots + 1) if s not in blocks]
     no_quorum = [s for s in void if game.present[s] < quorum]
     return {"members": count, "slots": slots + 1, "void": len(void), "no_quorum": len(no_quorum),
@@ -239,10 +247,11 @@ def main():
     parser.add_argument("--days", type=int, default=3)
     parser.add_argument("--members", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, help="of wall time, after which it ends with what was played")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = play(folder, options.members, options.days, options.seed)
+        figures = play(folder, options.members, options.days, options.seed, minutes=options.minutes)
     show(figures)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
