@@ -1,13 +1,18 @@
 """A PostgreSQL server of the test's own, from the Debian package, in a folder that is thrown away. It listens on a socket in there alone."""
 import os
 import pwd
+import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
+from prosumer_tools.emulator.children import Children
 
 
 def tool(name):
@@ -30,21 +35,30 @@ def cluster(durable=False):
         assert done.returncode == 0, done.stdout + done.stderr
 
     run(tool("initdb"), "-D", folder / "data", "-U", "archive", "-A", "trust", "-E", "UTF8", "--no-sync")
-    options = f"-k {folder} -c listen_addresses=''" + ("" if durable else " -c fsync=off")
-    run(tool("pg_ctl"), "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start")
+    command = [tool("postgres"), "-D", folder / "data", "-k", folder, "-c", "listen_addresses=", *([] if durable else ["-c", "fsync=off"])]
+    with open(folder / "log", "wb") as log:  # a child that dies with the tests, however they end
+        server = Children.start([str(c) for c in command], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **as_user)
     try:
-        run(tool("createdb"), "-h", folder, "-U", "archive", "archive")
-        yield f"postgresql://archive@/archive?host={folder}"
+        url = f"postgresql://archive@/postgres?host={folder}"
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                made = create(url, "archive")
+                break
+            except psycopg.OperationalError:
+                assert server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.05)
+        yield made
     finally:
-        subprocess.run([tool("pg_ctl"), "-D", str(folder / "data"), "-m", "immediate", "stop"], capture_output=True, cwd=folder, **as_user)
-        shutil.rmtree(folder)
+        server.send_signal(signal.SIGQUIT)
+        Children.stop(server, grace_s=5)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def create(url, name):
-    import psycopg
     with psycopg.connect(url, autocommit=True) as link:
         link.execute(f"CREATE DATABASE {name}")
-    return url.replace("/archive?", f"/{name}?")
+    return re.sub(r"@/\w+\?", f"@/{name}?", url)
 
 
 @pytest.fixture(scope="session")
