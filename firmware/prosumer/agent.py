@@ -174,7 +174,10 @@ class Agent:
             self.count("malformed")
 
     def request(self, message):
-        """What the owner wants done with green coins (market/green.py); the broker lets only the owner say it."""
+        """What the owner wants done with green coins (market/green.py), or a neighbour's receipt checked; the broker lets only the owner ask."""
+        if "receipt" in message:
+            from prosumer.ledger.receipt import judge
+            return self.publish_human("receipt", json.dumps(judge(message["receipt"], self.node)).encode())
         from prosumer.market.green import request
         account = self.node.state.accounts[self.me]
         self.offer(topics.TRANSFER, request(message, self.genesis, self.me, account, self.signer))

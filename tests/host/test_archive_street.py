@@ -1,5 +1,7 @@
 """The archive beside a real street: emulated meters that seal what they say, one broker; what it holds is what the recorder and the meters hold."""
 import asyncio
+import base64
+import json
 
 import pytest
 from street_kit import Game, Run
@@ -16,7 +18,8 @@ class Archived(Game):
     """A game with an archive that listens from the first slot on."""
 
     def __init__(self, folder, **options):
-        super().__init__(folder, **options)
+        super().__init__(folder, faults=[(4, 100, Archived.show)], **options)
+        self.answers = []
         ready = self.on_ready
 
         def listen(game):
@@ -26,6 +29,15 @@ class Archived(Game):
             broker = self.supervisor.broker
             self.listener = Listener(self.archive, broker.host, broker.port, keys=lambda: {feeder: self.feeder_keys}).start()
         self.on_ready = listen
+
+
+    def show(self):
+        """birch's owner shows it what alder gave out about slot 2, and the same with another number in it."""
+        receipt = receipts.receipt(self.archive, self.feeder_id, 0, 2)
+        self.client.message_callback_add("prosumer/+/receipt", lambda c, u, m: self.answers.append((m.topic, json.loads(m.payload))))
+        self.client.subscribe("prosumer/+/receipt", 1)
+        for shown in (receipt, receipt[:-200] + bytes([receipt[-200] ^ 1]) + receipt[-199:], b"\x0e\x00"):
+            self.client.publish("prosumer/birch/set", json.dumps({"receipt": base64.b64encode(shown).decode()}), qos=1)
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +67,15 @@ def test_receipts_of_a_real_street_hold_at_any_meter(street):
     slot = run.blocks[-1] - 1
     found = check_receipts([receipts.receipt(archive, feeder, m, slot) for m in range(5)], (game.out / "genesis.bin").read_bytes())
     assert all(f["reading"] for f in found) and any(f["trade"] and (f["trade"]["bought_mwh"] or f["trade"]["sold_mwh"]) for f in found)
+
+
+def test_a_meter_says_what_a_neighbours_receipt_proves(street):
+    game, run = street
+    assert [topic for topic, _ in game.answers] == ["prosumer/birch/receipt"] * 3
+    good, changed, short = [answer for _, answer in game.answers]
+    block = receipts.receipt(game.archive, game.feeder_id, 0, 2)
+    found, = check_receipts([block], (game.out / "genesis.bin").read_bytes())
+    assert good["valid"] and (good["member"], good["slot"]) == (0, 2) and good["signatures"] >= good["quorum"] == 4
+    assert good["import_mwh"] == found["reading"]["import_mwh"] and good["price_ucr_per_kwh"] == found["trade"]["price_ucr_per_kwh"]
+    assert not changed["valid"] and short == {"valid": False, "why": "truncated"}
+    assert not run.rejects().get("no-memory")

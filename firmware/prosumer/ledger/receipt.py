@@ -13,12 +13,16 @@
 A leaf stands under the root of its header with the salt of its own: it tells nothing of its neighbours. Leaves of the body:
 the reading, the order, or another record; leaves of the state: the member's account, the member's open trades.
 """
+import os
 import struct
+from binascii import a2b_base64
 
 from micropython import const
 
+from prosumer import durable
 from prosumer.codec import SIGNATURE_BYTES, Cursor
 from prosumer.errors import Reject
+from prosumer.identity.genesis import Genesis
 from prosumer.identity.members import Members
 from prosumer.ledger import evidence, merkle, proofs
 from prosumer.ledger.state import _ACCOUNT, Account
@@ -42,6 +46,28 @@ def lineage(genesis, others):
             raise Reject("strange-regime")
         known[g.number] = g
     return known
+
+
+def judge(text, node):
+    """What a receipt (base64) proves to the meter of this `node`, as a dict for people; or why it proves nothing."""
+    geneses = [node.genesis]
+    for name in os.listdir(node.folder[:-1]):
+        if name[:7] == "genesis" or name == "former":
+            geneses.append(Genesis(durable.load(node.folder + name)))
+    try:
+        r = Receipt(a2b_base64(text), lineage(node.genesis, geneses),
+                    lambda genesis: node.members if genesis is node.genesis else Members(genesis, node.folder))
+    except (Reject, ValueError) as e:
+        return {"valid": False, "why": getattr(e, "code", "malformed")}
+    out = {"valid": True, "member": r.member, "slot": r.slot, "signatures": r.signatures, "quorum": r.quorum}
+    if r.reading:
+        out.update(import_mwh=r.reading.interval_import_mwh, export_mwh=r.reading.interval_export_mwh,
+                   generation_mwh=r.reading.interval_generation_mwh)
+    if r.trades and r.slot in r.trades:
+        out["price_ucr_per_kwh"], out["bought_mwh"], out["sold_mwh"] = r.trades[r.slot]
+    if r.account:
+        out.update(balance_ucr=r.account.balance_ucr, green_mwh=r.account.green_mwh)
+    return out
 
 
 def _path(cursor):

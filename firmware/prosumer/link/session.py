@@ -178,7 +178,8 @@ class Session:
         self.tries += 1
 
     def _on_message(self, topic, message):
-        self.received += 1
+        if topic is None or topic[:2] == b"p/":
+            self.received += 1  # what the owner asks is not counted: no neighbour said so
         if topic is None or message is None:
             return  # counted already
         if _Guarded.held > _Guarded.room:

@@ -190,7 +190,7 @@ class Street:
     def _say(self, kind, payload):
         """What the operator says once."""
         self.supervisor.host_published(1)
-        self.client.publish(f"p/{self.feeder_id.hex()}/{kind}/{OPERATOR}", self.feeder_keys.seal(kind, OPERATOR, payload), qos=1)
+        self.client.publish(f"p/{self.feeder_id.hex()[:8]}/{kind}/{OPERATOR}", self.feeder_keys.seal(kind, OPERATOR, payload), qos=1)
 
     def _heard(self, topic, payload):
         try:
