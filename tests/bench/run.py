@@ -2,7 +2,7 @@
 
     python tests/bench/run.py [--quick] [--only NAME…] [--json FILE]
 
-Each bench prints its own table (medians, ratios, its peers in the same run) and gives its figures as JSON; here they run one after
+Each bench prints its own table (typical or best times, ratios, its peers in the same run) and gives its figures as JSON; here they run one after
 the other, so that none disturbs another, with a line of progress and what each took. A bench that fails is named, the others
 still run, and the exit code is 1. Everything goes into build/bench/bench.json.
 """
