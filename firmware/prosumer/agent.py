@@ -257,13 +257,13 @@ class Agent:
 
     def position(self, slot):
         """Net energy bought for a slot by the final clearing, mWh; negative: sold."""
-        _, fills = self.node.state.positions.get(slot, (0, {}))
+        fills = self.node.state.fills(slot)
         bought, sold = fills.get(self.me, (0, 0))
         return bought - sold
 
     def plan(self, slot):
         """(slot, net energy to reach, import and export allowance) in mWh, from the final clearing and the envelope."""
-        _, fills = self.node.state.positions.get(slot, (0, {}))
+        fills = self.node.state.fills(slot)
         bought, sold = fills.get(self.me, (0, 0))
         limits = self.node.pool.limits(slot)
         return (slot, bought - sold) + allowance(self.genesis, self.me, limits, fills)

@@ -57,7 +57,7 @@ def test_four_meters_trade_slot_by_slot():
     assert all([a.balance_ucr for a in state.accounts])
     assert state.accounts[0].green_mwh and state.accounts[2].green_mwh
     assert not state.accounts[1].green_mwh and not state.accounts[3].green_mwh
-    assert sorted(state.positions) == [7, 8]  # slot 7 is not metered yet when block 7 is made
+    assert sorted(set([t[0] for a in state.accounts for t in a.open()])) == [7, 8]  # slot 7 is not metered yet when block 7 is made
     assert [m.counts for m in s.meters] == [{}] * 4
     for m in s.meters:
         assert (m.node.ring.first, m.node.ring.next) == (0, 8)
@@ -130,7 +130,7 @@ def test_readings_that_could_not_be_sent_are_settled_late():
     s.run(1)
     state = check_same_state(s)
     assert state.accounts[3].next_slot == 10
-    assert not [f for slot, (_, f) in state.positions.items() if 3 in f and slot < 10]
+    assert not [t for t in state.accounts[3].open() if t[0] < 10]
 
 
 def test_a_block_that_leaves_out_an_order_is_refused():
@@ -161,7 +161,7 @@ def test_an_order_that_is_not_shown_pays_the_penalty():
     assert 1 not in [o.member for o in body.orders]
     state = check_same_state(s)
     assert state.feeder_ucr - before.feeder_ucr > 90000
-    assert 1 not in state.positions[5][1]
+    assert 1 not in state.fills(5)
 
 
 def test_the_operators_envelope_bounds_the_street():
@@ -176,7 +176,7 @@ def test_the_operators_envelope_bounds_the_street():
         body = Proposal.parse(s.proposals[header.hash(s.genesis.feeder_id)]).body
         assert len(list(body.envelopes)) == present
         if present:
-            _, fills = [m for m in s.meters][0].node.state.positions.get(slot + 1, (0, {}))
+            fills = s.meters[0].node.state.fills(slot + 1)
             bought, sold = sum([f[0] for f in fills.values()]), sum([f[1] for f in fills.values()])
             assert -2000 <= bought - sold <= 1000
 

@@ -84,7 +84,9 @@ def test_a_receipt_shows_reading_order_and_trade():
     k = kept()
     for m in range(4):
         r = receipt.Receipt(k.receipt(m), {0: k.street.genesis}, lambda genesis: k.members)
-        price, fills = State.parse(k.states[SLOT - 1]).positions[SLOT]
+        before = State.parse(k.states[SLOT - 1])
+        fills = before.fills(SLOT)
+        price = [t[1] for a in before.accounts for t in a.open() if t[0] == SLOT][0]
         assert (r.member, r.slot, r.header.slot, r.settled.slot, r.cleared.slot) == (m, SLOT, SLOT + 1, SLOT + 1, SLOT - 1)
         assert r.trades.get(SLOT) == ([price] + list(fills[m]) if m in fills else None)
         assert (r.order.member, r.order.slot, r.reading.member, r.reading.slot) == (m, SLOT, m, SLOT)

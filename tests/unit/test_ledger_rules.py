@@ -69,7 +69,7 @@ def test_credit_is_balance_and_limit_less_what_open_trades_may_cost():
     assert check_order(g, state, order(0, (), [(100000, 3 * KWH)])) is None
     state.accounts[1].balance_ucr = 250000
     assert check_order(g, state, order(1, [(250000, 3 * KWH)])) is None
-    state.positions[1] = (200000, {1: (KWH, 0), 0: (0, KWH)})
+    state.trade(1, 200000, {1: (KWH, 0), 0: (0, KWH)})
     assert credit_ucr(g, state, 1) == 550000 and credit_ucr(g, state, 0) == 450000
     assert code(check_order, g, state, order(1, [(250000, 2 * KWH + 200001)])) == "over-credit"
     state.accounts[1].balance_ucr = -600000
@@ -232,7 +232,7 @@ def test_open_trades_are_shared_out_as_what_they_will_come_to():
     assert [a.balance_ucr for a in state.accounts] == [10000] * 4 and state.feeder_ucr == -40000, "the fee of 40000"
     play(g, state, 2, [reading(state, 0, 1, given=KWH), reading(state, 1, 1, taken=KWH)])
     assert state.feeder_ucr == 0
-    price = trades.positions[1][0]
+    price = trades.accounts[0].open()[0][1]
     assert state.accounts[0].balance_ucr == price + 10000 and state.accounts[1].balance_ucr == -price - 40000 + 10000
 
 
@@ -277,7 +277,7 @@ def test_who_left_is_read_until_the_last_trade_is_settled():
     new = amended(g, roles=[ROLE_GENERATES, 0, 0, ROLE_LEFT])
     play(g, state, 1, (), (), (), (), (), [Amendment(new.raw)])
     play(new, state, 2, [reading(state, 3, 1, taken=KWH)])
-    assert not state.positions and state.accounts[3].balance_ucr < 0
+    assert not [a for a in state.accounts if a.trades] and state.accounts[3].balance_ucr < 0
     assert code(play, new, state, 3, [reading(state, 3, 2)]) == "not-a-member"
 
 
@@ -404,3 +404,22 @@ def test_a_body_with_more_in_a_list_than_a_block_takes():
     again = Body.read(Cursor(raw))
     assert [r.pack() for r in again.transfers] == [t.pack()] * 16 and list(again.leaves()) == list(full.leaves())
     assert b"".join(again.pieces()) == raw
+
+
+# -- a long absence
+
+
+def test_a_day_of_open_trades_of_a_house_that_is_away_stays_small_on_the_heap():
+    import gc
+    g = genesis()
+    state = State(g)
+    for slot in range(96):
+        state.trade(slot, 200000 + slot, {1: (KWH + slot, 0), 3: (0, KWH)})
+    packed = state.pack()
+    gc.collect()
+    before = gc.mem_alloc()
+    again = State.parse(packed)
+    gc.collect()
+    assert gc.mem_alloc() - before < 2 * 96 * 16 + 4096
+    assert again.pack() == packed and again.accounts[1].open()[95] == (95, 200095, KWH + 95, 0) and again.fills(7) == {1: (KWH + 7, 0), 3: (0, KWH)}
+    assert again.accounts[3].close(4) == (200004, 0, KWH) and again.accounts[3].close(4) == (0, 0, 0) and len(again.accounts[3].open()) == 95

@@ -207,8 +207,7 @@ def _clear(genesis, state, slot, body):
     tariff = genesis.tariff(slot + 1)
     cleared = clearing.clear(slot + 1, tariff, limits(genesis, body, slot + 1), orders)
     fills = {m: f for m, f in cleared.fills.items() if f != (0, 0)}
-    if fills:
-        state.positions[slot + 1] = (cleared.price_ucr_per_kwh, fills)
+    state.trade(slot + 1, cleared.price_ucr_per_kwh, fills)
     pool = settlement.pool_with_utility(tariff, cleared.import_mwh, cleared.export_mwh,
                                         settlement.lost_mwh(tariff, cleared.volume_mwh))
     state.feeder_ucr += pool + penalty
@@ -218,7 +217,7 @@ def _clear(genesis, state, slot, body):
 
 def _metered(genesis, state, member):
     """Whether readings of a member count: of one that has left, until its last trade is settled."""
-    return not genesis.members[member][1] & ROLE_LEFT or [s for s in state.positions if member in state.positions[s][1]]
+    return not genesis.members[member][1] & ROLE_LEFT or state.accounts[member].trades
 
 
 def _settle(genesis, state, slot, readings, verified):
@@ -240,11 +239,10 @@ def _settle(genesis, state, slot, readings, verified):
             a.green_mwh += minted + r.interval_generation_mwh
         a.advance(r, r.hash(genesis.feeder_id))
     oldest = slot - genesis.correction_s // genesis.slot_s
-    for s in [s for s in sorted(state.positions) if s < oldest]:
-        for m in sorted(state.positions[s][1]):
-            _book(genesis, state, m, s, None)
-    for s in [s for s in state.positions if not state.positions[s][1]]:
-        del state.positions[s]
+    for m, a in enumerate(state.accounts):
+        for trade in a.open():
+            if trade[0] < oldest:
+                _book(genesis, state, m, trade[0], None)
 
 
 def _trades(genesis, state, r, gap_import, gap_export):
@@ -254,8 +252,9 @@ def _trades(genesis, state, r, gap_import, gap_export):
         gap_export += r.interval_export_mwh
     else:
         _book(genesis, state, r.member, r.slot, r)
-    for s in [s for s in sorted(state.positions) if s <= r.slot and r.member in state.positions[s][1]]:
-        _book(genesis, state, r.member, s, None)
+    for trade in state.accounts[r.member].open():
+        if trade[0] <= r.slot:
+            _book(genesis, state, r.member, trade[0], None)
     if gap_import or gap_export:  # of one slot, or nobody knows of which: then late readings must not make it cheaper
         known = state.accounts[r.member].next_slot == r.slot
         _enter(state, r.member, settlement.correct(genesis.tariff(r.slot) if known else genesis.dearest(), 0, 0, gap_import, gap_export))
@@ -285,9 +284,9 @@ def _share(genesis, state, slot):
         state.month = month
         mine = [m for m in range(genesis.n) if good(check_trader, genesis, state, m)]
         there = state.feeder_ucr
-        for s, (price, fills) in state.positions.items():
-            for fill in fills.values():
-                there += settlement.settle_open(genesis.tariff(s), price, *fill).feeder_ucr
+        for a in state.accounts:
+            for s, price, bought, sold in a.open():
+                there += settlement.settle_open(genesis.tariff(s), price, bought, sold).feeder_ucr
         for m in mine:
             state.accounts[m].balance_ucr += there // len(mine)
             state.feeder_ucr -= there // len(mine)
@@ -295,8 +294,7 @@ def _share(genesis, state, slot):
 
 def _book(genesis, state, member, slot, reading):
     """Settle one member's trades of `slot` against its reading; None: by the missing-reading rule."""
-    price, fills = state.positions.get(slot, (0, {}))
-    bought, sold = fills.pop(member, (0, 0))
+    price, bought, sold = state.accounts[member].close(slot)
     metered = (reading.interval_import_mwh, reading.interval_export_mwh) if reading else (0, 0)
     _enter(state, member, settlement.settle(genesis.tariff(slot), price, bought, sold, *metered))
 

@@ -282,10 +282,8 @@ def credit_ucr(genesis, state, member):
     if genesis.credit_limit_ucr == NO_LIMIT:
         return None
     credit = state.accounts[member].balance_ucr + genesis.credit_limit_ucr
-    for slot, (price, fills) in state.positions.items():
-        if member in fills:
-            bought, sold = fills[member]
-            credit -= exposure_ucr(genesis.tariff(slot), [(price, bought)], [(price, sold)])
+    for slot, price, bought, sold in state.accounts[member].open():
+        credit -= exposure_ucr(genesis.tariff(slot), [(price, bought)], [(price, sold)])
     return credit
 
 

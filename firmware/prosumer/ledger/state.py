@@ -13,6 +13,7 @@ from prosumer.records import MAX_LATE_READINGS
 
 _COMMON = ">IQ32sHIq"
 _ACCOUNT = ">qQIIQQQ32sQI"
+_TRADE = ">IIII"
 _FIELDS = ("balance_ucr", "green_mwh", "next_slot", "next_seq", "import_mwh", "export_mwh", "generation_mwh", "head",
            "retired_mwh", "next_transfer")
 
@@ -27,6 +28,7 @@ class Account:
     def __init__(self, values=(0, 0, 0, 0, 0, 0, 0, bytes(32), 0, 0)):
         for name, value in zip(_FIELDS, values):
             setattr(self, name, value)
+        self.trades = b""  # packed: a day of them, while a house is away, would fill the heap as objects
 
     def gap(self, r, slot, fuse_mwh, skip=True):
         """Energy (import, export, generated) mWh that reading `r` adds beside its interval's; Reject if block `slot` cannot take it next.
@@ -61,10 +63,21 @@ class Account:
     def values(self):
         return [getattr(self, f) for f in _FIELDS]
 
+    def open(self):
+        """[(slot, price_ucr_per_kwh, bought_mwh, sold_mwh)] of the trades that are not settled yet, the oldest first."""
+        return [struct.unpack_from(_TRADE, self.trades, at) for at in range(0, len(self.trades), 16)]
+
+    def close(self, slot):
+        """(price_ucr_per_kwh, bought_mwh, sold_mwh) of a slot, not open any more; zeros if there was nothing."""
+        for i, trade in enumerate(self.open()):
+            if trade[0] == slot:
+                self.trades = self.trades[:16 * i] + self.trades[16 * i + 16:]
+                return trade[1:]
+        return 0, 0, 0
+
 
 class State:
-    """accounts: [Account]; positions: {slot: (price_ucr_per_kwh, {member: (bought_mwh, sold_mwh)})} not yet settled;
-    commits: {slot: {member: digest}} not yet revealed. feeder + utility + Σ balances = 0, always.
+    """accounts: [Account] with their open trades; commits: {slot: {member: digest}} not yet revealed. feeder + utility + Σ balances = 0, always.
 
     excluded: bitmap of members whom evidence bars; genesis: hash of the one in force after this block; month: the last one
     the feeder account was shared out for; lost_mwh: what the head meter has and the members have not, not charged yet.
@@ -77,8 +90,16 @@ class State:
         self.accounts = [Account() for _ in genesis.members] if genesis else []
         self.feeder_ucr = self.utility_ucr = 0
         self.salt = bytes(16)  # of the block that made this state; its leaves are salted with it
-        self.positions = {}
         self.commits = {}
+
+    def trade(self, slot, price_ucr_per_kwh, fills):
+        """`fills` {member: (bought_mwh, sold_mwh)} of a slot, later than all before it, wait to be settled."""
+        for m in fills:
+            self.accounts[m].trades += struct.pack(_TRADE, slot, price_ucr_per_kwh, *fills[m])
+
+    def fills(self, slot):
+        """{member: (bought_mwh, sold_mwh)} of what is open of a slot."""
+        return {m: t[2:] for m, a in enumerate(self.accounts) for t in a.open() if t[0] == slot}
 
     def regime(self):
         """44 bytes: who votes, under which genesis."""
@@ -91,10 +112,8 @@ class State:
         """Canonical bytes: the regime and what goes with it; of each member its account, then its open trades, so that a receipt
         shows one member alone; the common accounts; commits by slot. Trades: count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each."""
         out = [self._common()]
-        positions = sorted(self.positions.items())
-        for m, a in enumerate(self.accounts):
-            trades = [struct.pack(">IIII", slot, price, *fills[m]) for slot, (price, fills) in positions if m in fills]
-            out += [a.pack(), struct.pack(">H", len(trades)) + b"".join(trades)]
+        for a in self.accounts:
+            out += [a.pack(), struct.pack(">H", len(a.trades) // 16) + a.trades]
         out.append(struct.pack(">qq", self.feeder_ucr, self.utility_ucr))
         commits = b""
         for slot in sorted(self.commits):
@@ -118,11 +137,10 @@ class State:
         state.salt = cursor.take(16)
         (state.epoch, state.excluded, state.genesis, state.month, state.operator_seq,
          state.lost_mwh) = struct.unpack(_COMMON, cursor.take(struct.calcsize(_COMMON)))
-        for m in range(n):
-            state.accounts.append(Account(struct.unpack(_ACCOUNT, cursor.take(struct.calcsize(_ACCOUNT)))))
-            for _ in range(cursor.uint(2)):
-                slot, price = cursor.uint(4), cursor.uint(4)
-                state.positions.setdefault(slot, (price, {}))[1][m] = cursor.uint(4), cursor.uint(4)
+        for _ in range(n):
+            a = Account(struct.unpack(_ACCOUNT, cursor.take(struct.calcsize(_ACCOUNT))))
+            a.trades = cursor.take(16 * cursor.uint(2))
+            state.accounts.append(a)
         state.feeder_ucr, state.utility_ucr = struct.unpack(">qq", cursor.take(16))
         for _ in range(cursor.uint(2)):
             slot = cursor.uint(4)
