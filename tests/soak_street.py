@@ -12,7 +12,11 @@ is gone for a quarter of a day, which is an outage for everybody.
 the fault's end it did not. A void slot is one without a final block. Where no quorum is connected at a gate no block can be: such slots are
 told apart (`no quorum`) from those that were lost although there was one. At the end the whole run is checked by `prosumer verify`.
 
-Last result (3 days, 16 members, seed 1): see RESULT below.
+Last result (16 members, seed 1, the first 233 slots of 3 days, with windows of a minute; stopped by time, so without the table of recoveries): 8
+slots without a block (3.4 %), all of them in partitions that left 7 to 10 connected of the 11 that a quorum takes; none was lost although there was
+a quorum, nor by 16 kills, 10 restarts of the broker, 9 steps of a clock, or a meter's day without power. That was before members could change: since
+then sixteen meters whose clocks drift run out of memory when they propose, from the third slot on, and stay off (heap of 256 KiB); without the
+drift they go on.
 """
 import argparse
 import asyncio
