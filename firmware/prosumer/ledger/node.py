@@ -161,10 +161,17 @@ class Node:
             return
         h = self.simplex.iteration
         tip = self.chain.get(self.simplex.tip[1])
-        if tip and tip.slot >= slot:
-            self.timer = None
-            return  # this slot has its block; the next iteration waits for the next gate
         patience = 3 * self.genesis.delta_ms
+        if tip and tip.slot >= slot:  # this slot has its block; the next iteration waits for the next gate
+            if self.final.slot >= slot:
+                self.timer = None
+            elif not self.timer or self.timer[0] != h:
+                self.timer = (h, slot, now_ms + patience)
+            elif now_ms >= self.timer[2]:  # who lost the finalize votes asks for the certificate
+                self.timer = (h, slot, now_ms + patience)
+                self.announce()
+                self.catchup.ask(now_ms)
+            return
         if not self.timer or self.timer[0] != h or self.timer[1] != slot:
             self.timer = (h, slot, now_ms + patience)
             try:
