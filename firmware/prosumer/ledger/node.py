@@ -26,7 +26,7 @@ from prosumer.ledger.inbox import Inbox
 from prosumer.ledger.mmr import MMR
 from prosumer.ledger.pool import Pool
 from prosumer.ledger.simplex import Simplex
-from prosumer.ledger.state import State
+from prosumer.ledger.state import State, regime_of
 from prosumer.link import topics
 from prosumer.records import DUMMY, FINALIZE, MAX_MEMBERS, PROPOSE, VOTE, Certificate, Evidence, Proposal, make_vote
 
@@ -107,7 +107,7 @@ class Node:
             if name[0] == "b" and len(name) == 9:
                 try:
                     self.extend(Proposal.parse(durable.load(self.folder + name)))
-                except Reject:  # overtaken by a later final block
+                except (Reject, MemoryError):  # overtaken by a later final block, or a neighbour must help out
                     self.count("old-block")
 
     def enter(self):
@@ -185,6 +185,8 @@ class Node:
                     self.inbox.accept(early, now_ms)
             except Reject as e:
                 self.count(e.code)
+            except MemoryError:  # the turn passes to the next
+                self.count("no-memory")
         elif now_ms >= self.timer[2]:
             self.timer = (h, slot, now_ms + patience)
             self.count("timeout")
@@ -207,7 +209,7 @@ class Node:
         self.publish(topics.PROPOSAL, Parts(pieces))
 
     def stops(self, link):
-        return State.parse(link.state).regime() != self.members.regime
+        return regime_of(link.state) != self.members.regime
 
     def _again(self, tip):
         """Propose the stop block at the tip once more; its proposal is this one signature."""
@@ -281,10 +283,13 @@ class Node:
             elif what == "fork":
                 raise Halt("fork: more than a third of the meters lie")
         if actions:
-            snapshot = self.simplex.snapshot()
-            durable.save(self.folder + "vote", self.members.domain, len(snapshot).to_bytes(2, "big"), snapshot, *list_pieces(self.notarizations))
+            self._save()
         for vote in out:
             self.publish(topics.VOTE, vote.pack())
+
+    def _save(self):
+        snapshot = self.simplex.snapshot()
+        durable.save(self.folder + "vote", self.members.domain, len(snapshot).to_bytes(2, "big"), snapshot, *list_pieces(self.notarizations))
 
     def _sign(self, kind, h, digest):
         vote = make_vote(kind, h, digest, self.me)
@@ -299,8 +304,8 @@ class Node:
             if by != DUMMY:
                 self.notarizations = []
             self.notarizations = (self.notarizations + [self._certificate(VOTE, h - 1, by, votes)])[-_MOST_CERTIFICATES:]
-        for key in [k for k in self.signatures if k[1] < (self.simplex.final[0] if k[0] == FINALIZE else h - 1)]:
-            del self.signatures[key]  # votes of an ended iteration live on in its certificate, and one longer to be contradicted
+        for key in [k for k in self.signatures if k[1] < (self.simplex.final[0] if k[0] == FINALIZE else h)]:
+            del self.signatures[key]  # votes of an ended iteration live on in its certificate
         self._sweep()
 
     def _finalized(self, h, digest):
@@ -384,6 +389,7 @@ class Node:
 
     def announce(self):
         """Say again what others may have missed; harmless when they have not."""
+        self._save()  # if memory failed in the middle of act(), this was not yet on flash
         for what, h, digest in self.simplex.resend():
             self.publish(topics.VOTE, self._sign(VOTE if what == "vote" else FINALIZE, h, digest).pack())
         h, voted = self.simplex.iteration, self.simplex.voted

@@ -18,6 +18,11 @@ _FIELDS = ("balance_ucr", "green_mwh", "next_slot", "next_seq", "import_mwh", "e
            "retired_mwh", "next_transfer")
 
 
+def regime_of(packed):
+    """The regime in a packed state, without opening it."""
+    return packed[17:61]
+
+
 class Account:
     """One member: money, green coins, and how far its readings are settled.
 
