@@ -24,7 +24,7 @@ def chip():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    threading.Thread(target=server.run_server, args=(port, 60, "esp32s3"), daemon=True).start()
+    threading.Thread(target=server.run_server, args=(port, 86400, "esp32s3"), daemon=True).start()
     for _ in range(100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
