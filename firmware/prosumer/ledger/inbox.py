@@ -123,7 +123,7 @@ class Inbox:
             first = Proposal.parse(durable.load(node.block_path(h)))
             self._contradicts(said, make_vote(PROPOSE, h, first.header.hash(genesis.feeder_id), first.header.proposer, first.signature))
             raise Reject("second-proposal")  # of a leader that lies: the first is enough to execute and to keep
-        if now_ms < genesis.gate_ms(slot):
+        if now_ms < genesis.gate_ms(slot) - genesis.delta_ms:  # a clock that is a little ahead is heard; what comes so late may be left out
             if h == node.simplex.iteration:
                 node.early = bytes(raw)
             return
