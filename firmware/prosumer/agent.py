@@ -25,7 +25,7 @@ from prosumer.market.trader import Trader
 from prosumer.metering.house import House
 from prosumer.records import MAX_LATE_READINGS, Header
 
-_FOLDER = "/data/"
+_FOLDER = const("/data/")
 _MOST_MESSAGES = const(1024)  # at a time, before a flood is cut off so that metering goes on
 
 

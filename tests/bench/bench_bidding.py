@@ -26,7 +26,8 @@ sys.modules.setdefault("micropython", types.SimpleNamespace(const=lambda value: 
 
 import bidding_days
 from prosumer.market import bidding, clearing, flexibility, forecast, settlement
-from prosumer.market.book import check_curve, make_tariff
+from prosumer.market.book import check_curve
+from prosumer.market.statement import make_tariff
 from prosumer_tools.profiles import demo
 from prosumer_tools.unixport import run_firmware
 

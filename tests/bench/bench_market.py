@@ -25,7 +25,7 @@ sys.modules.setdefault("micropython", types.SimpleNamespace(const=lambda value: 
 
 import peers  # noqa: E402
 from prosumer.market import clearing  # noqa: E402
-from prosumer.market.book import make_tariff  # noqa: E402
+from prosumer.market.statement import make_tariff  # noqa: E402
 from prosumer_tools.unixport import run_firmware  # noqa: E402
 
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -40,7 +40,7 @@ HEAP_64_TO_32 = 1.44  # a 64-bit heap against a 32-bit one
 
 _SCRIPT = """
 import gc, json, sys, time
-from prosumer.market.book import make_tariff
+from prosumer.market.statement import make_tariff
 from prosumer.market.clearing import clear
 from prosumer.market.settlement import settle
 

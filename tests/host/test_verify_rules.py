@@ -67,10 +67,10 @@ def test_fills_that_are_not_the_best_are_told_from_those_that_are():
 
 SETTLE = """
 import json, sys
-from prosumer.market import book, settlement
+from prosumer.market import settlement, statement
 for line in sys.stdin:
     tariff, price, bought, sold, taken, given, volume, imported, exported = json.loads(line)
-    t = book.make_tariff(*tariff)
+    t = statement.make_tariff(*tariff)
     e = settlement.settle(t, price, bought, sold, taken, given)
     lost = settlement.lost_mwh(t, volume)
     print(json.dumps([e.trade_ucr, e.loss_ucr, e.fee_ucr, e.imbalance_ucr, e.utility_ucr, e.feeder_ucr,

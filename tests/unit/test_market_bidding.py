@@ -1,8 +1,9 @@
 """Bidding: the curve's form, what it is worth by hand, and where it is cut."""
 from prosumer.errors import Reject
 from prosumer.market.bidding import MAX_STEPS, above, edges_of, make_order, marginal_value, position_at
-from prosumer.market.book import check_curve, make_tariff
+from prosumer.market.book import check_curve
 from prosumer.market.forecast import ALWAYS, LAPLACE
+from prosumer.market.statement import make_tariff
 
 RETAIL, FEED_IN = 250_000, 60_000
 CAUTION = (RETAIL - FEED_IN) // 32

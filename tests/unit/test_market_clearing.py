@@ -2,8 +2,9 @@
 import gc
 
 from prosumer.errors import Reject
-from prosumer.market.book import check_curve, exposure_ucr, make_tariff
+from prosumer.market.book import check_curve, exposure_ucr
 from prosumer.market.clearing import clear
+from prosumer.market.statement import make_tariff
 
 TARIFF = make_tariff(300000, 80000)
 WIDE = (10**9, 10**9)

@@ -1,8 +1,7 @@
 """Settlement by hand-worked slots; the books balance in every one of them."""
-from prosumer.market.book import make_tariff
 from prosumer.market.settlement import (
-    correct, gets, local_charges, lost_mwh, pays, settle, settle_missing, settle_open, utility_only)
-from prosumer.market.statement import books
+    correct, gets, local_charges, lost_mwh, pays, settle, settle_open)
+from prosumer.market.statement import books, make_tariff, settle_missing, utility_only
 
 TARIFF = make_tariff(300000, 80000, local_fee=20000, loss_per_mille=50)  # a local kWh loses 15000 ucr of energy
 PLAIN = make_tariff(300000, 80000)

@@ -10,11 +10,11 @@ import struct
 import machine
 from micropython import const
 
-_TIMES = b"tb"
+_TIMES = const(b"tb")
 _WAIT = const(0x57)     # W
 _ACTUATE = const(0x41)  # A
-_ACTUATORS = ("relay", "battery", "ev", "pv")
-_PLANT = ">IIBIIB"
+_ACTUATORS = const(("relay", "battery", "ev", "pv"))
+_PLANT = const(">IIBIIB")
 
 
 class Hal:

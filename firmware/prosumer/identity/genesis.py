@@ -21,10 +21,10 @@ from prosumer.errors import Reject
 from prosumer.identity.ed25519 import check_public_key, verify
 from prosumer.records import MAX_MEMBERS, ROLE_GENERATES, ROLE_HEAD, ROLE_LEFT, ROLE_STORES
 
-_LAYOUT = ">BH8s32sIHHIIIIIHIIIIIBh32s"
-_NUMBERS = ("number", "feeder_id", "previous", "start_s", "slot_s", "delta_ms", "retail_ucr_per_kwh", "feed_in_ucr_per_kwh",
-            "min_price_ucr_per_kwh", "max_price_ucr_per_kwh", "local_fee_ucr_per_kwh", "loss_per_mille", "penalty_ucr",
-            "import_limit_mwh", "export_limit_mwh", "credit_limit_ucr", "correction_s", "accuracy", "utc_offset_min", "operator")
+_LAYOUT = const(">BH8s32sIHHIIIIIHIIIIIBh32s")
+_NUMBERS = const(("number", "feeder_id", "previous", "start_s", "slot_s", "delta_ms", "retail_ucr_per_kwh", "feed_in_ucr_per_kwh",
+                  "min_price_ucr_per_kwh", "max_price_ucr_per_kwh", "local_fee_ucr_per_kwh", "loss_per_mille", "penalty_ucr",
+                  "import_limit_mwh", "export_limit_mwh", "credit_limit_ucr", "correction_s", "accuracy", "utc_offset_min", "operator"))
 TAG = b"prosumer/genesis/v2\0"
 NO_LIMIT = const(0xFFFFFFFF)  # credit_limit_ucr: whoever signed this genesis takes the risk
 _MOST_BANDS = const(8)

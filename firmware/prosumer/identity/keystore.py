@@ -24,14 +24,14 @@ from .ed25519 import Signer
 from .entropy import draw
 from .seal import hkdf, pbkdf2, seal, unseal, wipe
 
-_HEADER = ">3sBI16s32s"
+_HEADER = const(">3sBI16s32s")
 _HEADER_SIZE = const(56)
 _SIZE = const(124)
-_MAGIC = b"PKS"
+_MAGIC = const(b"PKS")
 _LIVE = const(1)
 _ERASED = const(0)
 _PIN_ROUNDS = const(10000)
-_INFO = b"prosumer/keystore/v1"
+_INFO = const(b"prosumer/keystore/v1")
 _NONCE = bytes(12)  # each salt makes a key of its own, which seals one seed
 
 

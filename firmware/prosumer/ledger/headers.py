@@ -17,7 +17,7 @@ from prosumer.errors import Reject
 
 _SEGMENTS = const(16)
 _TAIL = const(8)  # index and CRC
-_TEMP = "new"
+_TEMP = const("new")
 
 
 class HeaderRing:

@@ -58,8 +58,8 @@ _FINALIZED = const(4)
 _FINAL_IS_TIP = const(8)
 _LAST_VOTED = const(16)
 _LAST_DUMMIED = const(32)
-_HEAD = ">BIBI"  # version, iteration, flags, dummies
-_POINT = ">I32s"  # iteration, hash
+_HEAD = const(">BIBI")  # version, iteration, flags, dummies
+_POINT = const(">I32s")  # iteration, hash
 
 
 class Simplex:

@@ -6,16 +6,18 @@ generation_mwh:8 head:32 retired_mwh:8 next_transfer:4; the whole state of 8 mem
 """
 import struct
 
+from micropython import const
+
 from prosumer.codec import Cursor
 from prosumer.errors import Reject
 from prosumer.ledger import salted
 from prosumer.records import MAX_LATE_READINGS
 
-_COMMON = ">IQ32sHIq"
+_COMMON = const(">IQ32sHIq")
 _ACCOUNT = ">qQIIQQQ32sQI"
-_TRADE = ">IIII"
-_FIELDS = ("balance_ucr", "green_mwh", "next_slot", "next_seq", "import_mwh", "export_mwh", "generation_mwh", "head",
-           "retired_mwh", "next_transfer")
+_TRADE = const(">IIII")
+_FIELDS = const(("balance_ucr", "green_mwh", "next_slot", "next_seq", "import_mwh", "export_mwh", "generation_mwh", "head",
+                 "retired_mwh", "next_transfer"))
 
 
 def regime_of(packed):

@@ -8,15 +8,16 @@ import select
 import socket
 import time
 
+from micropython import const
 from umqtt import simple
 
-_TIMEOUT_S = 10
+_TIMEOUT_S = const(10)
 _CALL_MS = 30000   # real time for one call of umqtt.simple, which waits for its answer as long as anything else comes
-_LARGE = 512
+_LARGE = const(512)
 _ROOM = 6144       # bytes of messages that may wait while the agent computes, if the buffer is not larger; more is dropped and counted
-_OVERHEAD = 96     # of a waiting message, in objects
-_LAST_PID = 60000  # umqtt.simple counts its packets beyond 16 bits and would wait for ever for number 65536
-_BACKOFF_MS = (1000, 2000, 4000, 8000, 16000, 30000)
+_OVERHEAD = const(96)     # of a waiting message, in objects
+_LAST_PID = const(60000)  # umqtt.simple counts its packets beyond 16 bits and would wait for ever for number 65536
+_BACKOFF_MS = const((1000, 2000, 4000, 8000, 16000, 30000))
 
 
 class _Guarded:

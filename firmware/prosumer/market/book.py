@@ -30,26 +30,6 @@ Tariff = namedtuple("Tariff", (
 ))
 
 
-def make_tariff(retail, feed_in, min_price=None, max_price=PRICE_CEILING, local_fee=0, loss_per_mille=0):
-    """A checked `Tariff`; Reject('tariff-out-of-order') unless 0 ≤ min ≤ feed-in ≤ retail ≤ max.
-
-    Without a lower bound, limits are at least 1 ucr, or 0 where feed-in is 0.
-    """
-    if min_price is None:
-        min_price = 1 if feed_in else 0
-    tariff = Tariff(retail, feed_in, min_price, max_price, local_fee, loss_per_mille)
-    for number in tariff:
-        if type(number) is not int:
-            raise Reject("tariff-not-integer")
-        if not 0 <= number <= PRICE_CEILING:
-            raise Reject("tariff-out-of-range")
-    if not min_price <= feed_in <= retail <= max_price:
-        raise Reject("tariff-out-of-order")
-    if loss_per_mille > 1000:
-        raise Reject("tariff-out-of-range")
-    return tariff
-
-
 def check_envelope(envelope):
     """Two integers from zero up, or Reject('envelope-…')."""
     if len(envelope) != 2:

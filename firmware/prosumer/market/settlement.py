@@ -95,11 +95,6 @@ def correct(tariff, bought_mwh, sold_mwh, import_mwh=0, export_mwh=0):
     return _entry(tariff, 0, 0, 0, import_mwh - export_mwh - bought_mwh + sold_mwh)
 
 
-def settle_missing(tariff, price, bought_mwh, sold_mwh):
-    """The whole `Entry` by the missing-reading rule, for a member that settles only once the window is over."""
-    return settle(tariff, price, bought_mwh, sold_mwh, 0, 0)
-
-
 def lost_mwh(tariff, volume_mwh, head_net_mwh=None, members_net_mwh=None):
     """Energy lost in the feeder in a slot: between head meter and members where there is one, else by rule.
 
@@ -114,8 +109,3 @@ def pool_with_utility(tariff, import_mwh, export_mwh, loss_mwh=0):
     """What the pool's own dealings of a slot change in the feeder account, and the other way round in the utility's."""
     return (pays(tariff.feed_in_ucr_per_kwh, export_mwh)
             - gets(tariff.retail_ucr_per_kwh, import_mwh + loss_mwh))
-
-
-def utility_only(tariff, import_mwh, export_mwh):
-    """What the same slot would have changed without the market: its net at the utility's tariff, ucr."""
-    return _entry(tariff, 0, 0, 0, import_mwh - export_mwh).member_ucr

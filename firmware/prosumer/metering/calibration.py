@@ -13,6 +13,8 @@ A current:  gain_na    nanoamperes per count; negative turns the clamp round
 import hashlib
 import json
 
+from micropython import const
+
 from prosumer.errors import Reject
 
 CLASSES = ("indicative", "A", "B", "C")  # MID Annex V; B is IEC class 1, C class 0.5
@@ -20,8 +22,8 @@ CLASS_PPM = (50000, 20000, 10000, 5000)
 STATES = ("nominal", "factory", "field")  # uncalibrated; by the maker; with a reference on the spot
 ROLES = ("grid", "pv", "battery", "ev", "load")  # of a clamp
 
-_VOLTAGE = ("gain_nv", "noise_mc", "clip")
-_CURRENT = ("gain_na", "skew_ns", "offset_mw", "no_load_mw", "noise_mc", "clip", "max_ma")
+_VOLTAGE = const(("gain_nv", "noise_mc", "clip"))
+_CURRENT = const(("gain_na", "skew_ns", "offset_mw", "no_load_mw", "noise_mc", "clip", "max_ma"))
 
 
 class Calibration:

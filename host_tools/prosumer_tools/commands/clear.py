@@ -19,7 +19,8 @@ from prosumer_tools.unixport import FirmwareError, run_firmware
 SCRIPT = """
 import gc, json, sys
 from prosumer.errors import Reject
-from prosumer.market.book import ENERGY_CEILING, check_curve, check_member, make_tariff
+from prosumer.market.book import ENERGY_CEILING, check_curve, check_member
+from prosumer.market.statement import make_tariff
 from prosumer.market.clearing import clear
 
 def cleared(slot, tariff, envelope, orders, seed):

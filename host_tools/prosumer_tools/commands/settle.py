@@ -18,8 +18,8 @@ from prosumer_tools.unixport import run_firmware
 SCRIPT = """
 import json, sys
 from prosumer.errors import Reject
-from prosumer.market.book import make_tariff
-from prosumer.market.settlement import lost_mwh, settle, settle_missing, settle_open, utility_only
+from prosumer.market.settlement import lost_mwh, settle, settle_open
+from prosumer.market.statement import make_tariff, settle_missing, utility_only
 from prosumer.market.statement import books
 
 def settled(tariff, price, members, head_net):

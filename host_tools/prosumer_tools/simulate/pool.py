@@ -21,7 +21,7 @@ def settled(g, common, slot, delivered):
     tariff, entries, alone_ucr = g.tariff(slot), [], []
     for _, bought, sold, net, alone in rows:
         entries.append(settlement.settle(tariff, price, bought, sold, max(net, 0), max(-net, 0)))
-        alone_ucr.append(settlement.utility_only(tariff, max(alone, 0), max(-alone, 0)))
+        alone_ucr.append(statement.utility_only(tariff, max(alone, 0), max(-alone, 0)))
     had = common.feeder_ucr
     _share(g, common, slot + 1)     # by the block that settles this slot
     share = common.accounts[0].balance_ucr
