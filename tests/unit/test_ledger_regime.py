@@ -220,3 +220,16 @@ def test_above_forty_a_committee_votes_that_changes_with_the_epoch():
         for m in electorate(many, epoch.to_bytes(4, "big") + bytes(40)):
             seats[m] += 1
     assert min(seats) > 95 and max(seats) < 155  # 125 in the mean, sigma 6.8
+
+
+def test_what_was_voted_before_the_first_final_block_is_not_forgotten_when_that_comes_from_a_neighbour():
+    s = street(4)
+    s.lost = lambda sender, to, kind, payload: to == 3 and kind == topics.VOTE and payload[1] == FINALIZE
+    s.play(s.genesis.gate_ms(0) + 500)
+    node = s.meters[3].node
+    assert node.final.header is None and final_by(s, 0) == [0, 1, 2]
+    before = node.simplex.iteration, node.simplex._last
+    assert before[0] == 2 and before[1][0] == 1 and before[1][1]
+    node.catchup.ask(s.now)
+    s.play(s.now + 200)
+    assert node.final.slot == 0 and (node.simplex.iteration, node.simplex._last) == before
