@@ -30,7 +30,7 @@ from prosumer.ledger.state import State, regime_of
 from prosumer.link import topics
 from prosumer.records import DUMMY, FINALIZE, MAX_MEMBERS, PROPOSE, VOTE, Certificate, Evidence, Proposal, make_vote
 
-_MOST_CERTIFICATES = const(16)  # of dummies in a row, when no block is agreed on for long: a laggard waits for the next block
+_MOST_CERTIFICATES = const(8)  # of dummies in a row, when no block is agreed on for long: a laggard waits for the next block
 
 
 class Link:

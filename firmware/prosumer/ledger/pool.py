@@ -76,7 +76,7 @@ class Pool:
 
     def add_reading(self, reading, account, now_ms):
         """`account`: the member's agreed account; older than its last settled reading is a replay."""
-        if reading.slot >= self.genesis.slot_at(now_ms):
+        if reading.slot >= self.genesis.slot_at(now_ms + self.genesis.delta_ms):  # its clock may be a little ahead
             raise Reject("wrong-slot")
         far = account.next_seq + MAX_LATE_READINGS
         if reading.seq < account.next_seq:
