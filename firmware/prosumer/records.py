@@ -40,6 +40,8 @@ PROPOSE = 2   # the iteration's leader says that this is its block
 
 GIVE, RETIRE, PAY_IN, PAY_OUT = 0, 1, 2, 3  # Transfer.kind: coins to a neighbour, coins used up; money by the operator
 MAX_TRANSFERS = 16
+COMMITTEE = 40      # the most that vote; in a larger street others do in each epoch
+EPOCH_SLOTS = 2016
 
 # Reading.flags: the meter's own (metering.meter), and what only the chain of readings knows
 FLAG_GAP = 256  # the meter was off before this interval: registers continue, nothing is estimated

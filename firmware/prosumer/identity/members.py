@@ -8,24 +8,21 @@ those of two regimes never mix.
 """
 import struct
 
-from micropython import const
-
 from prosumer.codec import SIGNATURE_BYTES, sha256
 from prosumer.errors import Reject
 from prosumer.identity.ed25519 import PreparedKey
 from prosumer.ledger.tally import leader, quorum
-from prosumer.records import ROLE_LEFT, vote_message
+from prosumer.records import COMMITTEE, ROLE_LEFT, vote_message
 
-_COMMITTEE = const(40)
 
 
 def electorate(genesis, regime):
     """The members that vote, rising."""
     epoch, excluded = struct.unpack_from(">IQ", regime)
     able = [m for m in range(genesis.n) if not (genesis.members[m][1] & ROLE_LEFT or excluded >> m & 1)]
-    if len(able) > _COMMITTEE:
+    if len(able) > COMMITTEE:
         able.sort(key=lambda m: sha256(genesis.hash, struct.pack(">IB", epoch, m)))
-    return sorted(able[:_COMMITTEE])
+    return sorted(able[:COMMITTEE])
 
 
 class Members:

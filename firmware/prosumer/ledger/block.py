@@ -4,17 +4,13 @@
 block is not valid. It does no I/O; signatures are checked through `verified(record)`, which raises Reject.
 """
 from prosumer.errors import Reject
-from micropython import const
-
 from prosumer.ledger import salted
 from prosumer.ledger.pool import check_order, check_trader, fault, good, rank
 from prosumer.ledger.state import Account, State
 from prosumer.link import topics
 from prosumer.market import clearing, settlement
-from prosumer.records import MAX_TRANSFERS, ROLE_GENERATES, ROLE_HEAD, ROLE_LEFT, Body, Header, Reading, Transfer
+from prosumer.records import COMMITTEE, EPOCH_SLOTS, MAX_TRANSFERS, ROLE_GENERATES, ROLE_HEAD, ROLE_LEFT, Body, Header, Reading, Transfer
 
-_EPOCH_SLOTS = const(2016)  # in a street of many voters others are the committee after that long
-_COMMITTEE = const(40)
 _NOT_BEGUN = -(1 << 63)  # State.lost_mwh until head and houses stand at one slot
 
 
@@ -179,8 +175,8 @@ def _regime(genesis, state, slot, body, verified):
     for digests in state.commits.values():  # who may not trade any more owes no order either
         for m in [m for m in digests if not good(check_trader, genesis, state, m)]:
             del digests[m]
-    if len([m for m in range(genesis.n) if _counts(genesis, state, m)]) > _COMMITTEE:
-        state.epoch = slot // _EPOCH_SLOTS
+    if len([m for m in range(genesis.n) if _counts(genesis, state, m)]) > COMMITTEE:
+        state.epoch = slot // EPOCH_SLOTS
 
 
 def _check_orders(genesis, state, slot, body):

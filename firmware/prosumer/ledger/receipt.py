@@ -17,8 +17,6 @@ import os
 import struct
 from binascii import a2b_base64
 
-from micropython import const
-
 from prosumer import durable
 from prosumer.codec import SIGNATURE_BYTES, Cursor
 from prosumer.errors import Reject
@@ -26,11 +24,9 @@ from prosumer.identity.genesis import Genesis
 from prosumer.identity.members import Members
 from prosumer.ledger import evidence, merkle, proofs
 from prosumer.ledger.state import _ACCOUNT, Account
-from prosumer.records import FINALIZE, MAX_MEMBERS, ROLE_LEFT, Certificate, Commit, Evidence, Header, Order, Reading
+from prosumer.records import COMMITTEE, EPOCH_SLOTS, FINALIZE, MAX_MEMBERS, ROLE_LEFT, Certificate, Commit, Evidence, Header, Order, Reading
 
 MAX_SIZE = 4096
-_COMMITTEE = const(40)
-_EPOCH_SLOTS = const(2016)
 
 
 def lineage(genesis, others):
@@ -112,7 +108,7 @@ class Receipt:
         if certificate.iteration < self.header.iteration or certificate.header_hash != self.header.hash(genesis.feeder_id):
             raise Reject("proof-mismatch")
         able = [m for m in range(genesis.n) if not (genesis.members[m][1] & ROLE_LEFT or self.excluded >> m & 1)]
-        if len(able) > _COMMITTEE and self.header.slot // _EPOCH_SLOTS - self.epoch not in (0, 1):
+        if len(able) > COMMITTEE and self.header.slot // EPOCH_SLOTS - self.epoch not in (0, 1):
             raise Reject("strange-regime")  # committees sign in their time only
         self.quorum, self.voters, self.signatures = members.quorum(), len(members.voters), len(certificate.signatures)
         members.check_certificate(certificate, FINALIZE)
