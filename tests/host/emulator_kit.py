@@ -30,12 +30,12 @@ class Street(Supervisor):
             self.add(f"h{i}", bytes([2, 0, 0, 0, 0, i]), files={"config.json": json.dumps(settings).encode()})
 
     async def live(self, periods):
-        await asyncio.wait_for(self.run(self.now_ms + periods * PERIOD_MS), 60)
+        await asyncio.wait_for(self.run(self.now_ms + periods * PERIOD_MS), 180)
 
     def log_of(self, name):
         return self.devices[name].console.log_path.read_text(errors="replace")
 
-    async def until(self, condition, seconds=10):
+    async def until(self, condition, seconds=30):
         """Wait (wall time) for a condition while the street lives on."""
         async def ask():
             while not condition():

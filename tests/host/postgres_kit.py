@@ -31,7 +31,7 @@ def cluster(durable=False):
         shutil.chown(folder, user)
 
     def run(*command):
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=folder, timeout=60, **as_user)
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=folder, timeout=180, **as_user)
         assert done.returncode == 0, done.stdout + done.stderr
 
     run(tool("initdb"), "-D", folder / "data", "-U", "archive", "-A", "trust", "-E", "UTF8", "--no-sync")

@@ -137,10 +137,10 @@ class Run:
         return [found[seq] for seq in sorted(found)]
 
 
-async def play_async(game, limit_s=90):
+async def play_async(game, limit_s=240):
     await asyncio.wait_for(game.run(), limit_s)
     return Run(game)
 
 
-def play(folder, limit_s=90, **options):
+def play(folder, limit_s=240, **options):
     return asyncio.run(play_async(Game(folder, **options), limit_s))

@@ -144,7 +144,7 @@ class Voice:
         self.client.loop_stop()
 
 
-def until(found, seconds=15):
+def until(found, seconds=60):
     deadline = time.monotonic() + seconds
     while not found():
         assert time.monotonic() < deadline, "nothing came"
@@ -283,7 +283,7 @@ def test_the_command_follows_until_it_is_stopped(tmp_path):
             assert json.loads(answer.read())["blocks"] == 1
         voice.stop()
         child.send_signal(signal.SIGINT)
-        _, errors = child.communicate(timeout=10)
+        _, errors = child.communicate(timeout=180)
         assert child.returncode == 130 and errors.strip() == "stopped"
     finally:
         child.kill()

@@ -43,7 +43,7 @@ class Archived(Game):
 @pytest.fixture(scope="module")
 def street(tmp_path_factory):
     game = Archived(tmp_path_factory.mktemp("street") / "run", slots=6)
-    asyncio.run(asyncio.wait_for(game.run(), 240))
+    asyncio.run(asyncio.wait_for(game.run(), 400))
     game.listener.stop()
     game.live = game.archive.chain(game.feeder_id).height
     return game, Run(game)

@@ -90,7 +90,7 @@ class Bench:
 def on_bench(tmp_path, capsys, scenario, **faults):
     async def run():
         async with Bench(tmp_path, capsys, **faults) as bench:
-            await asyncio.wait_for(scenario(bench), 90)
+            await asyncio.wait_for(scenario(bench), 240)
     asyncio.run(run())
 
 

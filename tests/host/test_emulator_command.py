@@ -22,7 +22,7 @@ def prosumer(*args, **popen):
 
 def finished(*args):
     process = prosumer(*args)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     return process.returncode, out, err
 
 
@@ -53,11 +53,11 @@ def test_emulate_runs_one_device_remembers_and_stops_on_ctrl_c(tmp_path):
             first = process.stdout.readline()
             port = re.match(r"EMULATED on (\S+) ", first).group(1)
             done = subprocess.run([MPREMOTE, "connect", port, "exec", "import machine; print(machine.unique_id().hex())"],
-                                  capture_output=True, text=True, timeout=30, check=True)
+                                  capture_output=True, text=True, timeout=180, check=True)
             ids.append(done.stdout.strip())
         finally:
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=180)
         assert process.returncode == 130
         assert "Traceback" not in err
     assert len(ids[0]) == 12

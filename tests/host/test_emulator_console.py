@@ -15,7 +15,7 @@ async def mpremote(street, name, *command):
     """Run one mpremote command on a device; returns its output."""
     process = await asyncio.create_subprocess_exec(MPREMOTE, "connect", str(street.devices[name].folder / "tty"), *command,
                                                    stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
-    output, _ = await asyncio.wait_for(process.communicate(), 20)
+    output, _ = await asyncio.wait_for(process.communicate(), 90)
     text = output.decode()
     assert process.returncode == 0, text
     return text.replace("\r\n", "\n")
@@ -27,7 +27,7 @@ async def send(street, name, data, answer):
     fd = os.open(street.devices[name].console.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     try:
         os.write(fd, data)
-        end = loop.time() + 10
+        end = loop.time() + 60
         while answer not in got:
             assert loop.time() < end, got
             try:

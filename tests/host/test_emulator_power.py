@@ -90,7 +90,7 @@ flash.writeblocks(3, bytes([0x55]) * 4, 64)
         path.write_bytes(b"\x11" * 8 * 4096)
         script = probe.replace(b"CHIP)", repr(str(compiled_chip())).encode() + b")")
         script = script.replace(b"PATH, CUT", f"{str(path)!r}, {cut}".encode())
-        subprocess.run([MICROPYTHON, "-c", script.decode()], check=True, timeout=10)
+        subprocess.run([MICROPYTHON, "-c", script.decode()], check=True, timeout=180)
         content = path.read_bytes()
         assert content[: 3 * 4096] + content[4 * 4096 :] == b"\x11" * 7 * 4096, "another block was touched"
         return content[3 * 4096 : 4 * 4096]

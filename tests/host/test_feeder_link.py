@@ -51,7 +51,7 @@ def test_publish_waits_for_every_meter_and_says_what_it_saw(broker, office, mete
     forecast = office.folder / "forecast.json"
     forecast.write_text('{"start_s": 1782860400, "irradiance": [0, 12, 88, 240]}')
     office.done("weather", forecast)
-    out = office.done("publish", *at, "--wait", 10)
+    out = office.done("publish", *at, "--wait", 60)
     assert "keys of epoch 1: 3 of 3 meters have it" in out and "payments up to 1: 3 of 3 meters have it" in out
     assert [f.split(",")[-1] for f in (office.folder / "payments.csv").read_text().splitlines()[1:]] == ["8", "8"]
     keys = FeederKeys.load(office.folder / "feeder-keys.json")
@@ -63,13 +63,13 @@ def test_publish_waits_for_every_meter_and_says_what_it_saw(broker, office, mete
     assert json.loads(keys.open("weather", 255, sealed)) == json.loads(forecast.read_text())
     first, second = (keys.open("transfer", 255, raw) for raw in of(mimosa, "transfer"))
     assert first[3:7] == bytes(4) and second[3:7] == bytes([0, 0, 0, 1]), "in their order"
-    office.done("publish", *at, "--wait", 10)
+    office.done("publish", *at, "--wait", 60)
     assert len(of(mimosa, "transfer")) == 2, "what is booked is not sent again"
 
     office.write(STREET.replace("retail_ucr_per_kwh = 250_000", "retail_ucr_per_kwh = 270_000").replace('name = "olivier"', 'name = "cedre"'))
     office.bring(cedre=public())
     office.done("amend", office.street, "--keys", office.keys)
-    out = office.done("publish", *at, "--wait", 10)
+    out = office.done("publish", *at, "--wait", 60)
     assert "genesis 1: 2 of 3 meters have it" in out and "cedre: offline" in out, "who left is not waited for, who joins may come later"
     assert of(mimosa, "genesis")[-1] == (office.folder / "genesis-1.bin").read_bytes()
     (late,) = meters("cedre")[3:]
@@ -83,7 +83,7 @@ def test_amendments_go_out_one_after_the_other(broker, office, meters):
     for fee in (21_000, 22_000, 23_000):
         office.write(STREET.replace("local_fee_ucr_per_kwh = 20_000", f"local_fee_ucr_per_kwh = {fee}"))
         office.done("amend", office.street)
-    out = office.done("publish", *at, "--wait", 10)
+    out = office.done("publish", *at, "--wait", 60)
     assert [line for line in out.splitlines() if line.endswith("3 of 3 meters have it") and line.startswith("genesis")] == [
         f"genesis {n}: 3 of 3 meters have it" for n in (1, 2, 3)]
     assert [int.from_bytes(raw[1:3], "big") for raw in of(mimosa, "genesis")] == [1, 2, 3]

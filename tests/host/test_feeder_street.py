@@ -86,13 +86,13 @@ def test_a_street_is_started_sealed_paid_amended_and_watched(tmp_path, monkeypat
     monkeypatch.setattr(link.Link, "wait", waits)
 
     def pay(game):
-        game.meanwhile(("publish", "--wait", 30), ("pay", "in", "birch", "25", "--note", "June", "--wait", 30))
+        game.meanwhile(("publish", "--wait", 90), ("pay", "in", "birch", "25", "--note", "June", "--wait", 30))
 
     def amend(game):
         game.describe(["alder", "birch", "cedar", "dogwood"], retail_ucr_per_kwh=270_000)
         game.feeder("amend", game.street_toml)
         game.tell_the_recorder()
-        game.meanwhile(("publish", "--wait", 30), ("status",))
+        game.meanwhile(("publish", "--wait", 90), ("status",))
 
     faults = [(slot, second, Operated.pace) for slot in range(2, SLOTS + 1) for second in range(15, 300, 20)]
     game = Operated(tmp_path, count=5, slots=SLOTS, faults=[(2, 10, pay), (6, 10, amend), *faults, (SLOTS, 299, lambda g: g.pace(True))])
@@ -132,7 +132,7 @@ def test_a_key_is_read_from_a_board_and_the_board_takes_what_was_signed(tmp_path
             living.cancel()
             return out, code
 
-    out, code = asyncio.run(asyncio.wait_for(work(), 60))
+    out, code = asyncio.run(asyncio.wait_for(work(), 180))
     said = capsys.readouterr()
     assert code == 0 and "mimosa runs" in said.out, said.err
     key_read, = re.findall(r"public key +([0-9a-f]{64})", out)

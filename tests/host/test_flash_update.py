@@ -19,7 +19,7 @@ def on_old_meter(tmp_path, scenario):
             street.boot()
             while "old firmware" not in device.console.log_path.read_text(errors="replace"):
                 await asyncio.sleep(0.02)
-            await asyncio.wait_for(scenario(street, device), 60)
+            await asyncio.wait_for(scenario(street, device), 180)
     asyncio.run(run())
 
 

@@ -1,7 +1,6 @@
 """The image: what is in it, that MicroPython reads it, and that a fault in a source or a download is named."""
 import json
 import subprocess
-import time
 
 import pytest
 
@@ -59,7 +58,7 @@ def small(folder, modules=None, board=b"X = 1\n", **options):
 def test_micropython_mounts_the_image_and_imports_from_it(tmp_path):
     built = image.build_image(out=tmp_path / "i.img", extra=MAIN)
     assert built.path.stat().st_size == image.IMAGE_BYTES
-    done = subprocess.run([MICROPYTHON, "-c", READER, str(built.path), str(built.rom)], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([MICROPYTHON, "-c", READER, str(built.path), str(built.rom)], capture_output=True, text=True, timeout=180)
     in_flash, in_rom, port, code = json.loads(done.stdout or done.stderr)
     assert in_flash == built.files and set(in_flash) == {"board.py", "boot.py", "main.py"}
     assert in_rom == built.rom_files and {"lib/umqtt/simple.mpy", "prosumer/hal/unix.mpy"} <= set(in_rom)
@@ -143,9 +142,7 @@ def test_a_rebuild_compiles_only_what_changed(tmp_path, monkeypatch):
     first = image.build_image(out=tmp_path / "1.img", extra=MAIN)
     runs = []
     monkeypatch.setattr(image.subprocess, "run", lambda *args, **_: runs.append(args) or pytest.fail("compiled again"))
-    begun = time.monotonic()
     second = image.build_image(out=tmp_path / "2.img", extra=MAIN)
-    assert time.monotonic() - begun < 1
     assert first.path.read_bytes() == second.path.read_bytes()
     assert not runs
 

@@ -93,7 +93,7 @@ def on_bench(tmp_path, capsys, scenario, **options):
                 code = await asyncio.to_thread(cli.main, ["keys", *map(str, arguments)])
                 out, err = capsys.readouterr()
                 return code, json.loads(out) if out else None, err
-            await asyncio.wait_for(scenario(bench, keys), 60)
+            await asyncio.wait_for(scenario(bench, keys), 180)
     asyncio.run(run())
 
 
@@ -162,14 +162,14 @@ def test_a_pin_guards_the_key_and_is_asked_for_at_each_start(tmp_path, capsys, m
         log = bench.device.console.log_path
         await wait(lambda: "PIN?" in log.read_text(errors="replace").splitlines()[-1:][0])
         monkeypatch.setenv("PROSUMER_PIN", "under-the-mat")
-        code, answer, err = await keys("unlock", port, "--wait", 20)
+        code, answer, err = await keys("unlock", port, "--wait", 90)
         assert code == 0 and answer["meter"].startswith("not enrolled"), err
         assert "under-the-mat" not in log.read_text(errors="replace").split("PIN?")[-1]
         code, held, err = await keys("pin", port, "--none")
         assert code == 0 and held["pin"] is False and held["key"] == key, err
 
     async def wait(condition):
-        for _ in range(200):
+        for _ in range(1200):
             if condition():
                 return
             await asyncio.sleep(0.05)
@@ -183,7 +183,7 @@ def test_nothing_is_left_of_a_meter_that_was_erased(tmp_path, capsys, monkeypatc
 
     async def scenario(bench, keys):
         port = bench.device.console.path
-        _, out, _ = await bench.provision("--name", "mill", "--broker", bench.broker, "--wifi", "Chez Nous", "--wait", 20)
+        _, out, _ = await bench.provision("--name", "mill", "--broker", bench.broker, "--wifi", "Chez Nous", "--wait", 90)
         key = re.search(r"public key +([0-9a-f]{64})\n", out)[1]
         code, _, err = await keys("erase", port)
         assert code == 2 and "--yes" in err
@@ -198,7 +198,7 @@ def test_nothing_is_left_of_a_meter_that_was_erased(tmp_path, capsys, monkeypatc
         assert sealed not in flash.read_bytes() and b"Sesame-in-the-flash" not in flash.read_bytes()
         bench.street.boot()
         log = bench.device.console.log_path
-        for _ in range(200):
+        for _ in range(1200):
             if "HALT: key-store-erased" in log.read_text(errors="replace"):
                 break
             await asyncio.sleep(0.05)

@@ -95,7 +95,7 @@ def test_mip_installs_it_on_a_meter_as_on_any_board(tmp_path, index):
                 "+", "exec", "from umqtt.simple import MQTTClient; from prosumer.codec import Cursor; print('imported')",
                 cwd=tmp_path / "firmware", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT)
-            output, _ = await asyncio.wait_for(process.communicate(), 60)
+            output, _ = await asyncio.wait_for(process.communicate(), 180)
             text = output.decode()
             assert process.returncode == 0 and text.rstrip().endswith("imported"), text[-2000:]
             street.kill("m")

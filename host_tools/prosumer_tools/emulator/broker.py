@@ -18,7 +18,7 @@ from pathlib import Path
 from prosumer_tools.emulator.children import Children
 
 KINDS = ("amqtt", "mosquitto")
-_START_S = 20
+_START_S = 60
 
 
 class BrokerError(Exception):

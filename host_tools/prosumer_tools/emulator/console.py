@@ -3,7 +3,8 @@
 Two pseudo terminals meet here. The outer one is what `mpremote connect PATH` opens; the inner one is the process's stdio. In between this
 bridge does what a board's UART and C code would:
 
-- Ctrl-C becomes SIGINT when the process catches it (a program runs), else it goes to the REPL as a byte;
+- Ctrl-C becomes SIGINT when the process catches it (a program runs), else it goes to the REPL as a byte; a second one within
+  `_INTERRUPT_S` is the same one, as two that come before the program has seen the first are on a board (one pending exception);
 - the port's bare `\n` becomes `\r\n`, until `mpremote mount` begins its binary dialogue (a board leaves those bytes alone);
 - after a soft reset from the raw REPL, the new process is led back into the raw REPL;
 - output that nobody reads is dropped, so that an unattended device never blocks. Everything goes to the log file.
@@ -22,6 +23,7 @@ _MOUNT = b"__mount()"
 _TAIL_BYTES = 256  # holds the banner, two lines, up to the prompt
 _PENDING_BYTES = 1 << 16
 _UNREAD_S = 1.0
+_INTERRUPT_S = 1.0  # a SIGINT that meets the end of the program it was meant for would end the process
 _LOG_BYTES = 8 << 20
 
 
@@ -42,6 +44,7 @@ class Console:
         self._pid = None
         self._enter_raw = False
         self._up = self._interrupt = self._mounted = False
+        self._interrupted_at = 0.0
         self._tail = self._typed = b""
         self._to_host = bytearray()
         self._to_device = bytearray()
@@ -66,6 +69,7 @@ class Console:
         self._enter_raw = back_to_raw
         self.raw_repl = self.prompted = False
         self._up = self._interrupt = self._mounted = False
+        self._interrupted_at = 0.0
         self._tail = b""
 
     def up(self):
@@ -106,6 +110,10 @@ class Console:
         if not self._up:
             self._interrupt = True
         elif _catches_sigint(self._pid):
+            now = self._loop.time()
+            if self._interrupted_at and now - self._interrupted_at < _INTERRUPT_S:
+                return
+            self._interrupted_at = now
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGINT)
         else:
