@@ -179,7 +179,8 @@ def main(args):
     options = {"--n": "4,5,7", "--schedules": "10", "--seed": "1", "--break": "none"}
     for i in range(0, len(args), 2):
         if args[i] not in options or i + 1 == len(args):
-            print(__doc__)
+            with open(__file__) as f:  # MicroPython keeps no __doc__
+                print(f.read().split('"""')[1])
             return 2
         options[args[i]] = args[i + 1]
     break_rule(options["--break"])

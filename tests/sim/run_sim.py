@@ -43,8 +43,9 @@ def main(args):
     as_json = "--json" in args
     args = [a for a in args if a != "--json"]
     for i in range(0, len(args), 2):
-        if args[i] not in options:
-            print(__doc__)
+        if args[i] not in options or i + 1 == len(args):
+            with open(__file__) as f:  # MicroPython keeps no __doc__
+                print(f.read().split('"""')[1])
             return 2
         options[args[i]] = args[i + 1]
     failed = 0

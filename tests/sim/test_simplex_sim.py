@@ -81,3 +81,10 @@ def test_members_change_while_the_network_is_bad():
 def test_a_block_behind_one_that_changes_who_votes_is_found():
     done = members(n=4, schedules=1, seed=20, **{"break": "stop"})
     assert done.returncode == 1 and "found" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("script", ["run_sim.py", "run_members.py"])
+def test_a_wrong_option_is_told_how_it_is_used(script):
+    for wrong in (["--help"], ["--rounds", "3"], ["--n"]):
+        done = subprocess.run([MICROPYTHON, "-X", "heapsize=16M", ROOT / "tests/sim" / script, *wrong], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2 and "micropython" in done.stdout and "--schedules" in done.stdout and not done.stderr, done.stdout + done.stderr
