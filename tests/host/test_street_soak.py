@@ -16,8 +16,10 @@ def test_one_of_each_fault_costs_no_slot_and_all_are_back_by_the_next_gate(tmp_p
     figures = soak.play(tmp_path, 4, faults=sorted(faults), slots=5)
     assert figures["verified"], figures["verify_faults"]
     assert figures["void"] == 0 and not figures["lost"]
-    assert {what: (row["times"], max(row["slots_missed"])) for what, row in figures["faults"].items()} == {
-        what: (1, 0) for what in ("kill", "broker", "step", "partition")}
+    assert {what: (row["times"], max(row["missed"]), row["never"]) for what, row in figures["faults"].items()} == {
+        what: (1, 0, []) for what in ("kill", "broker", "step", "partition")}
+    assert figures["faults"]["kill"]["seconds"][0] >= GATE - 400, "a vote for what was final before is no recovery"
+    assert figures["faults"]["kill"]["late_s"][0] < 30
     assert set(figures["final_slots"].values()) <= {4, 5}
     assert max(figures["faults"]["broker"]["seconds"]) < 30
 
