@@ -37,13 +37,13 @@ def main(hal):
     gc.threshold(4096)
     from prosumer.identity.entropy import prove
     from prosumer.identity.keystore import KeyStore
-    prove(hal.entropy, "/entropy")
+    prove(hal.noise, "/entropy")
     keys = KeyStore("/seed.key", hal.unique_id(), pin)
     settings, feeder = config(), genesis()
     if not keys.exists():
         if feeder:
             raise Halt("key-store-missing")  # an enrolled meter never makes itself a new identity
-        keys.create(hal.entropy)
+        keys.create(hal.noise)
     signer = keys.open()
     del keys, prove, KeyStore, sys.modules["prosumer.identity.keystore"]
     del sys.modules["prosumer.identity.seal"], sys.modules["prosumer.identity.entropy"]  # done with, and the heap is small

@@ -62,7 +62,7 @@ def test_a_second_key_is_refused_and_no_secret_is_printed(meter):
         "k = KeyStore('/seed.key', h.unique_id())\n"
         "s = k.open()\n"
         "print(repr(k), repr(s), str(s))\n"
-        "try:\n    k.create(h.entropy)\nexcept Halt as e:\n    print('halt', e)\n"
+        "try:\n    k.create(h.noise)\nexcept Halt as e:\n    print('halt', e)\n"
         "try:\n    KeyStore('/seed.key', b'another').open()\nexcept Halt as e:\n    print('halt', e)")
     assert "halt key-store-exists" in shown and "halt key-store-wrong-pin-or-device" in shown
     assert not re.search(r"[0-9a-f]{32}|\\x", shown), "a key or seed is in what was printed"

@@ -6,7 +6,7 @@ import math
 import struct
 import sys
 from array import array
-
+from hashlib import sha256
 
 HERE = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
 
@@ -42,6 +42,8 @@ class Chip:
         self.callbacks_run = True
         self.i2s = None
         self.wlan = Wlan(self)
+        self.machine = "Generic ESP32S3 module with ESP32-S3"
+        self.registers = Registers(self, 0x6003507C, 0x60026014, 0x78878F)
         self.ntp = Ntp(self)
         self.resets = 0
         self.said = []
@@ -92,6 +94,9 @@ class Chip:
     def sleep_ms(self, ms):
         self.work(ms * 1000)
 
+    def sleep_us(self, us):
+        self.us += us
+
     def unix_ms(self):
         return self.epoch_ms + self.us // 1000
 
@@ -104,8 +109,11 @@ class Chip:
 
     # -- os, select, socket
 
+    def uname(self):
+        return "esp32", "esp32", "1.29.0", "v1.29.0", self.machine
+
     def urandom(self, n):
-        return bytes([(self.us * 31 + k * 17) & 255 for k in range(n)]) if self.wlan.on else bytes(n)
+        return bytes(range(n))  # bound to something else, as may happen to a name
 
     def poll(self):
         return Poll(self)
@@ -206,6 +214,37 @@ class Ntp:
         return data
 
 
+class Registers:
+    """machine.mem32: the generator's data, and a register in which those of `running` are set while the radio runs. It sleeps when it can.
+
+    Without the radio the generator goes on by itself from where it stood: whoever knows that state knows what comes. A second reading
+    within 22 us is no news on an S3, and not for this part."""
+
+    def __init__(self, chip, data, clocks, running):
+        self.chip, self.data, self.clocks, self.running = chip, data, clocks, running
+        self.noise = 0  # what the converter adds; a test may set where it begins
+        self.stuck = None
+        self.off = 0  # clocks that do not start
+        self.state, self.last_us, self.read = b"", -1000, 0
+
+    def awake(self):
+        wlan = self.chip.wlan
+        return wlan.on and (wlan.joined() and not wlan.pm or self.chip.us < wlan.seeks_until)
+
+    def __getitem__(self, address):
+        if address == self.clocks:
+            return 0xFFF87870 | (self.running & ~self.off if self.awake() else 0)
+        if address != self.data:
+            raise Bitten("no such register: the processor faults")
+        if self.chip.us - self.last_us >= 22:
+            if self.awake() and not self.off:
+                self.noise += 1
+            self.state = sha256(self.state + bytes([self.noise & 255])).digest()
+            self.last_us = self.chip.us
+        self.read += 1
+        return int.from_bytes(self.state[:4], "little") if self.stuck is None else self.stuck
+
+
 class Wlan:
     """A station; it joins after some tries, or never for a reason."""
 
@@ -217,6 +256,9 @@ class Wlan:
         self.refusal = None
         self.tries = 0
         self.password = "right"
+        self.ssid = None
+        self.pm = 1  # the radio sleeps between beacons
+        self.seeks_until = -1
 
     def active(self, flag=None):
         if flag is not None:
@@ -226,15 +268,22 @@ class Wlan:
     def connect(self, ssid, password):
         if not self.on:
             raise OSError("Wifi Not Started")
+        self.seeks_until = self.chip.us + 2500000
+        self.ssid = ssid
+        if ssid != "home":
+            return
         self.tries += 1
         if password != self.password:
             self.refusal = 202
 
+    def config(self, pm):
+        self.pm = pm
+
     def disconnect(self):
-        pass
+        self.ssid = None
 
     def joined(self):
-        return self.on and not self.refusal and self.tries >= self.tries_needed
+        return self.on and self.ssid == "home" and not self.refusal and self.tries >= self.tries_needed
 
     isconnected = joined
 
@@ -362,6 +411,10 @@ class Machine:
         self.Pin, self.ADC = Pin, Adc
         Pin.chip = chip
         self.SPI = Maker(Spi, chip)
+
+    @property
+    def mem32(self):
+        return self.chip.registers
 
     def unique_id(self):
         return b"\x01\x02\x03\x04\x05\x06"

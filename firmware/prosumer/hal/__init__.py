@@ -6,7 +6,8 @@
     out                   a bit for each clamp whose plug is out, from the lowest; 0 where no switch tells
     meter(channels, calibration)   only where a chip meters: it stands in Meter's place, and a window is the time it counted
     now_ms()              Unix ms, never going back; its first call waits until the time is known
-    entropy(n)            n bytes from the chip's generator, or Halt
+    noise(n)              n bytes as the chip's generator gives them, seen to be bound to it and fed, or Halt: for identity/entropy.py
+    entropy(n)            n bytes (32 at most) that nobody can guess
     unique_id()           bytes that no other chip has
     wait(deadline, link)  idle until link.sock has data (True) or the deadline in Unix ms is reached (False)
     set_power(name, mw)   what an actuator shall do; Halt for one the board does not have

@@ -37,7 +37,10 @@ class Hal:
         return self._now
 
     def entropy(self, n):
+        """What this port binds os.urandom to: getrandom(2) of the host. No device can look behind that."""
         return os.urandom(n)
+
+    noise = entropy
 
     def unique_id(self):
         return machine.unique_id()

@@ -1,8 +1,8 @@
 """A guard on the entropy source, after NIST SP 800-90B: it finds a dead, stuck or badly biased source.
 
-It proves nothing else: a generator that is merely predictable passes. That the source is the chip's own, with its
-radio on, is for the hal to see to (esp32.py); that it is not the same after each restart, `prove` sees. Samples are bytes that
-must carry 6 bits at least; a healthy source fails either test once in 2**30 runs of it.
+It proves nothing else: a generator that is merely predictable passes. That the bytes come from the chip's own, with its
+radio running, is for the hal's `noise` to see to (decision 19); that they are not the same after each restart, `prove` sees. Samples are bytes
+that must carry 6 bits at least; a healthy source fails either test once in 2**30 runs of it.
 """
 from hashlib import sha256
 from micropython import const

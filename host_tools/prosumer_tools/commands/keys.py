@@ -59,7 +59,7 @@ def show(hal, keys, question):
     return facts(keys)
 
 def prepare(hal, keys, question):
-    new, old = keys.prepare(hal.entropy), keys.public()
+    new, old = keys.prepare(hal.noise), keys.public()
     message = bytes(question["message"]) + old + new
     return dict(facts(keys), old=old.hex(), new=new.hex(), old_signature=keys.open().sign(message).hex(), new_signature=keys.prepared().sign(message).hex())
 

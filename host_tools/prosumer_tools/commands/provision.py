@@ -34,7 +34,7 @@ def ask(settings):
         if not keys.exists():
             if "genesis.bin" in os.listdir("/"):
                 return {"refused": "key-store-missing"}
-            keys.create(hal.entropy)
+            keys.create(hal.noise)
         public = keys.public().hex()
         if settings:
             board.calibration(settings) if board.channels(settings) else None
