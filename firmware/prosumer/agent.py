@@ -98,6 +98,8 @@ class Agent:
 
     def next_due(self):
         now = self.hal.now_ms()
+        if self.session.queue:
+            return now
         due = min(self.sample_ms, self.commit_ms, self.genesis.start_ms(self.slot + 1), self.node.next_due(now))
         if not self.session.connected():
             due = min(due, max(self.session.retry_ms, now + 1))
@@ -123,6 +125,9 @@ class Agent:
             self.commit(now)
         self.node.step(now)
         self.node.catchup.step(now)
+        proposer = self.node.inbox.lacks(now)
+        if proposer is not None:
+            self.session.fetch(topics.machine(self.genesis.feeder_id, topics.PROPOSAL, proposer).encode())
 
     # -- messages
 
@@ -142,8 +147,10 @@ class Agent:
             payload = self.wire.seal(kind, member, payload)
         if payload is None:
             self.count("no-key")
-        elif self.session.publish(topics.machine(self.genesis.feeder_id, kind, member).encode(), payload):
-            self.session.published += 1
+        else:
+            whole = kind == topics.PROPOSAL
+            if self.session.publish(topics.machine(self.genesis.feeder_id, kind, member).encode(), payload, whole) and not whole:
+                self.session.published += 1
 
     def publish_human(self, what, payload):
         self.session.publish(topics.human(self.name, what).encode(), payload, True, 0)

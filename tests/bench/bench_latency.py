@@ -6,7 +6,8 @@ Each street runs the real firmware in virtual time behind the emulator's network
 
     0 ms            messages arrive at once
     200 ms          one way from meter to meter. A meter waits for the broker's confirmation of one publish before the next, which takes
-                    as long again; a proposer says its own vote first, so its proposal is 400 ms on its way
+                    as long again; a proposer says its own vote first, so its sketch of the block is 400 ms on its way. Who fetches
+                    the whole block from the broker gets it at once
     disturbed       the same, and in each slot each meter loses its connection with probability 5 % at some moment of the six seconds
                     around the gate, with all that was under way to it; it is back after 1 to 2 s and asks for what it missed
     ESP32           200 ms, and each meter is occupied by what it receives, one message after the other, as an ESP32 at 240 MHz would be:
@@ -120,10 +121,10 @@ class Timed(Game):
         super().__init__(folder, count, slots, network=network)
 
     def delay_ms(self, kind):
-        again = DELAY_MS if kind == "proposal" else 0
+        again = DELAY_MS if kind == "sketch" else 0
         if self.condition != "ESP32":
             return DELAY_MS + again
-        return DELAY_MS + again + {"proposal": 2 * SIGN_MS + self.block_ms, "order": 0}.get(kind, SIGN_MS)
+        return DELAY_MS + again + {"sketch": 2 * SIGN_MS + self.block_ms, "order": 0}.get(kind, SIGN_MS)
 
     def cost_ms(self, name, kind, topic, payload):
         if kind == "vote":
@@ -131,7 +132,7 @@ class Timed(Game):
             self.votes[about] = self.votes.get(about, 0) + 1
             if self.votes[about] >= self.quorum:  # its own is counted without a check; when a quorum is there no more are checked
                 return 2
-        return {"proposal": VERIFY_MS + self.block_ms, "order": 2}.get(kind, VERIFY_MS)
+        return {"sketch": VERIFY_MS + self.block_ms, "order": 2}.get(kind, VERIFY_MS)
 
     async def _enrol(self):
         if len(self.street.homes) > 16:

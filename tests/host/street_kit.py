@@ -70,7 +70,7 @@ class Game(playing.Street):
 
         def heard(topic, payload):
             parts = topic.split("/")
-            if parts[0] == "p" and len(parts) == 4 and parts[3].isdigit():
+            if parts[0] in ("p", "b") and len(parts) == 4 and parts[3].isdigit():
                 self.said.append((self.supervisor.now_ms, parts[2], int(parts[3]), payload))
             take(topic, payload)
 

@@ -131,7 +131,7 @@ class Voice:
 
     def say(self, messages):
         for kind, member, payload in messages:
-            topic = f"p/{self.feeder.hex()[:8]}/{kind}/{member}"
+            topic = f"{'b' if kind == 'proposal' else 'p'}/{self.feeder.hex()[:8]}/{kind}/{member}"
             self.client.publish(topic, self.keys.seal(kind, member, payload), qos=1).wait_for_publish(10)
 
     def ask(self, sender, number, **request):
@@ -175,7 +175,7 @@ def test_it_follows_is_off_and_resumes_and_answers(broker, tmp_path, sealed):
         voice.say(said(street))
     until(lambda: archive.chain(feeder).height == 3)
     if sealed:
-        voice.client.publish(f"p/{feeder.hex()[:8]}/proposal/1", street.block()[0][:200], qos=1)
+        voice.client.publish(f"b/{feeder.hex()[:8]}/proposal/1", street.block()[0][:200], qos=1)
         street = Paper(4)
         for _ in range(3):
             street.block()

@@ -196,9 +196,9 @@ def test_the_access_list_is_what_the_firmware_speaks_and_no_more(office):
     olivier = text.split("user olivier\n")[1].split("user ")[0]
     topics = (ROOT / "firmware/prosumer/link/topics.py").read_text()
     kinds = {word for line in re.findall(r"^[A-Z, ]+ = (\".*)", topics, re.M) for word in re.findall(r'"(\w+)"', line)}
-    may = dict(re.findall(rf"topic write p/{feeder}/(\w+)/(\S+)", olivier))
+    may = dict(re.findall(rf"topic write [pb]/{feeder}/(\w+)/(\S+)", olivier))
     assert set(may) == kinds - {"weather", "keys"}
-    assert {kind for kind, who in may.items() if who == "1"} == {"proposal", "vote", "ask", "chain"}
+    assert {kind for kind, who in may.items() if who == "1"} == {"sketch", "proposal", "vote", "ask", "chain"}
     assert f"topic readwrite p/{feeder}/#" in text.split("user operator\n")[1]
 
 

@@ -28,7 +28,7 @@ def contradictions(run):
             found.append(("two votes", kind, member, iteration))
         if kind == FINALIZE and DUMMY in votes.get((VOTE, member, iteration), ()):
             found.append(("finalize and dummy", member, iteration))
-    where = {"reading": slice(6, 10), "commit": slice(2, 6), "order": slice(2, 6), "proposal": slice(6, 10)}  # seq, slot, slot, iteration
+    where = {"reading": slice(6, 10), "commit": slice(2, 6), "order": slice(2, 6), "sketch": slice(6, 10), "proposal": slice(6, 10)}  # …, iteration
     for _, kind, member, raw in run.said:
         if kind in where and raw and said.setdefault((kind, member, raw[where[kind]]), raw) != raw:
             found.append(("two records", kind, member, raw[where[kind]].hex()))

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from street_kit import FINALIZE, SLOT_S, START_S, VOTE, Game, play, play_async
 
-KINDS = ("reading", "commit", "order", "envelope", "weather", "proposal", "vote", "ask", "chain")
+KINDS = ("reading", "commit", "order", "envelope", "weather", "sketch", "proposal", "vote", "ask", "chain")
 DAY = (20, 255, 271, 285)  # seconds of a slot: early, before the commits, in the agreement, after it
 
 
@@ -107,7 +107,7 @@ class Liar(Game):
         header[5:9] = struct.pack(">I", self.iteration)
         header[9] = self.me
         digest = hashlib.sha256(b"prosumer/header/v1\0" + self.feeder_id + header).digest()
-        return b"\x09" + bytes(header) + self.secret.sign(
+        return real[:1] + bytes(header) + self.secret.sign(
             b"prosumer/vote/v1\0" + self.domain + struct.pack(">BI32s", 2, self.iteration, digest)) + real[211:]
 
     @property
@@ -131,8 +131,9 @@ class Liar(Game):
         out += [(f"reading/{me}", self.reading(slot + 5, 3, 0))]
         ask = struct.pack(">BBBII8s", 16, me, self.random.randrange(4), 0, 0, self.domain)
         out += [(f"ask/{me}", self.signed(b"prosumer/ask/v1", ask))] * 5
-        proposals = [raw for _, kind, _, raw in self.said if kind == "proposal" and len(raw) > 300]
-        out += [(f"proposal/{me}", self.proposal(raw)) for raw in proposals[-2:]]
+        for told in ("sketch", "proposal"):
+            proposals = [raw for _, kind, _, raw in self.said if kind == told and len(raw) > 300]
+            out += [(f"{told}/{me}", self.proposal(raw)) for raw in proposals[-2:]]
         out += [(f"chain/{me}", b"\x11" + bytes([victim]) + self.random.randbytes(300)) for victim in range(4)]
         return self.publish(*out)
 

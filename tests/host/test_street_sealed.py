@@ -25,7 +25,7 @@ def _attack(game):
         ("vote/2", reading), ("commit/1", first[:1] + bytes(16) + first[17:])]
     rng = random.Random(5297)
     for n in range(60):  # rubbish that looks sealed, or nearly
-        kind = ("reading", "vote", "proposal", "order", "weather", "envelope", "ask", "chain", "keys", "commit")[n % 10]
+        kind = ("reading", "vote", "sketch", "proposal", "order", "weather", "envelope", "ask", "chain", "keys", "commit")[n % 11]
         size = (0, 1, 16, 17, 18, 120, 700, 3000)[n % 8]
         forged.append((f"{kind}/{(1, 255)[kind in ('weather', 'envelope', 'keys')]}", (b"\x82" + rng.randbytes(size))[:size]))
     game.forged = {payload for _, payload in forged} - {reading}
@@ -51,7 +51,7 @@ def test_a_sealed_street_trades_as_an_open_one(run):
 
 def test_the_broker_sees_no_record(run):
     messages = [(kind, raw) for _, kind, _, raw in run.said if raw not in run.game.forged]
-    assert {kind for kind, _ in messages} >= {"reading", "commit", "order", "vote", "proposal", "envelope", "weather", "keys"}
+    assert {kind for kind, _ in messages} >= {"reading", "commit", "order", "vote", "sketch", "proposal", "envelope", "weather", "keys"}
     assert all(raw[:1] >= b"\x80" for kind, raw in messages if kind != "keys")
     seen = b"".join(raw for kind, raw in messages)
     told = 0

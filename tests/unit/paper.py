@@ -271,6 +271,7 @@ class Street:
         self.lost = lambda sender, to, kind, payload: False
         self.finals = {}  # slot → {header bytes: [member, …]}
         self.proposals = {}  # header hash → bytes, of this slot and the one before
+        self.whole = {}  # proposer → its newest block, as the broker retains it
         self.finalize = {}  # header hash → {member: signature}
         self.meters = []
         for i, s in enumerate(signers):
@@ -283,7 +284,8 @@ class Street:
             payload = b"".join(list(payload.pieces))  # what goes into the socket piece by piece arrives in one
         if kind == topics.PROPOSAL:
             header = Header.parse(payload[1:147])
-            self.proposals[header.hash(self.genesis.feeder_id)] = payload
+            self.proposals[header.hash(self.genesis.feeder_id)] = self.whole[member] = payload
+            return  # the broker keeps it for whoever asks
         elif kind == topics.VOTE and payload[1]:
             vote = Vote.parse(payload)
             self.finalize.setdefault(vote.header_hash, {})[vote.member] = vote.signature
@@ -361,3 +363,9 @@ class Street:
             for m in up:
                 m.node.step(self.now)
                 m.node.catchup.step(self.now)
+                self._fetch(m, m.node.inbox.lacks(self.now))
+
+    def _fetch(self, meter, proposer):
+        payload = self.whole.get(proposer)
+        if payload and not self.lost(proposer, meter.me, topics.PROPOSAL, payload):
+            self.queue.append((self.now + DELAY_MS, meter, topics.PROPOSAL, proposer, payload))

@@ -4,7 +4,8 @@ Two signed messages of one member that contradict each other are kept and shown 
 """
 from prosumer import durable
 from prosumer.errors import Reject
-from prosumer.ledger import block, evidence
+from prosumer.ledger import block, evidence, salted
+from prosumer.ledger.sketch import Sketch
 from prosumer.ledger.state import State
 from prosumer.link import topics
 from prosumer.records import FINALIZE, PROPOSE, VOTE, Commit, Envelope, Evidence, Order, Proposal, Reading, Transfer, Vote, make_vote
@@ -15,15 +16,16 @@ _CLASSES = {topics.READING: Reading, topics.COMMIT: Commit, topics.ORDER: Order,
 class Inbox:
     def __init__(self, node):
         self.node = node
+        self.lack = None  # [iteration, proposer, due_ms, tries]: a block that this meter cannot put together from its own records
 
     def receive(self, kind, member, payload, now_ms):
         """Raises Reject with the reason; nothing has changed then."""
         node = self.node
-        if node.amended and kind in (topics.VOTE, topics.PROPOSAL):
+        if node.amended and kind in (topics.VOTE, topics.SKETCH, topics.PROPOSAL):
             raise Reject("restart-due")
         if kind == topics.VOTE:
             return self._on_vote(Vote.parse(payload), member)
-        if kind == topics.PROPOSAL:
+        if kind in (topics.SKETCH, topics.PROPOSAL):
             return self.accept(payload, now_ms, member)
         if kind in (topics.ASK, topics.CHAIN):
             return node.catchup.receive(kind, member, payload, now_ms)
@@ -102,9 +104,10 @@ class Inbox:
             node.publish(topics.EVIDENCE, found.pack())
 
     def accept(self, raw, now_ms, sender=None):
-        """Check a proposal completely; vote for it if the core wants to."""
+        """Check a proposal, or a sketch of it, completely; vote for it if the core wants to."""
         node = self.node
-        proposal = Proposal.parse(raw)
+        told = raw[:1] == b"\x12"
+        proposal = Sketch(raw) if told else Proposal.parse(raw)
         header, genesis = proposal.header, node.genesis
         h = header.iteration
         if header.proposer != node.members.leader(h) or (sender is not None and sender != header.proposer):
@@ -135,14 +138,54 @@ class Inbox:
             return node.act(node.simplex.on_proposal(h, digest, parent.iteration, header.previous))
         if node.stops(parent):
             raise Reject("stopped")
+        if told:
+            proposal = self._whole(proposal, now_ms)
         left_out = block.omitted(genesis, State.parse(parent.state), slot, node.pool, proposal.body)
         if left_out and node.simplex.iteration == h:
             kind, record = left_out
             node.publish(kind, record.pack(), topics.OPERATOR if kind in (topics.ENVELOPE, topics.GENESIS) else
                          None if kind == topics.EVIDENCE else record.member)
             raise Reject("record-left-out")
-        node.extend(proposal, [raw])
+        node.extend(proposal, proposal.pieces() if told else [raw])
         node.act(node.simplex.on_proposal(h, digest, parent.iteration, header.previous))
+        if node.simplex.final[1] == digest != node.final_hash:  # the others were faster than the whole block
+            node.act([("final", h, digest)])
+
+    def _whole(self, sketch, now_ms):
+        """The proposal itself, from this meter's own records. Reject('record-missing'): one is not here, or another than the proposer's."""
+        node, header = self.node, sketch.header
+        try:
+            body = sketch.fill(node.pool)
+            if salted.root(body.salt, salted.BODY, body.leaves()) != header.body_root:
+                raise Reject("record-missing")
+        except Reject:
+            self.fetch(header.iteration, now_ms + node.genesis.delta_ms // 4, 3)  # it leaves its proposer after the sketch
+            raise
+        return Proposal(header, sketch.signature, body)
+
+    def fetch(self, iteration, due_ms=0, tries=1):
+        """Have the whole block of an iteration fetched from the broker, and if it is not there ask a neighbour."""
+        if not self.lack or self.lack[0] != iteration:
+            self.lack = [iteration, self.node.members.leader(iteration), due_ms, tries]
+
+    def has(self, iteration):
+        """The block of an iteration is here."""
+        if self.lack and self.lack[0] == iteration:
+            self.lack = None
+
+    def lacks(self, now_ms):
+        """The proposer whose whole block is to be fetched now, or None."""
+        node = self.node
+        if not self.lack or now_ms < self.lack[2]:
+            return None
+        h, proposer, _, tries = self.lack
+        if h <= node.final.iteration:
+            self.lack = None
+        elif not tries:
+            self.lack, node.catchup.wanted = None, True
+        else:
+            self.lack = [h, proposer, now_ms + node.genesis.delta_ms // 2, tries - 1]
+            return proposer
 
     def verified(self, record):
         """Signature of a record in a block; those this meter already checked when they arrived are not checked twice."""

@@ -20,7 +20,7 @@ from prosumer import durable
 from prosumer.codec import Cursor, Parts, list_pieces
 from prosumer.errors import Halt, Reject
 from prosumer.identity.genesis import Genesis
-from prosumer.ledger import block
+from prosumer.ledger import block, sketch
 from prosumer.ledger.catchup import Catchup
 from prosumer.ledger.inbox import Inbox
 from prosumer.ledger.mmr import MMR
@@ -150,9 +150,11 @@ class Node:
         if now_ms < gate:
             return gate
         due = self.genesis.gate_ms(slot + 1)
-        if self.timer and self.timer[1] == slot:
-            due = min(due, self.timer[2])
+        for timer in (self.timer and self.timer[1] == slot and self.timer, self.inbox.lack):
+            if timer:
+                due = min(due, timer[2])
         return due
+
 
     def step(self, now_ms):
         """Propose when it is this meter's turn, time out when it was another's."""
@@ -203,10 +205,15 @@ class Node:
                               body, state, cleared)
         digest = header.hash(self.genesis.feeder_id)
         signature = self._sign(PROPOSE, header.iteration, digest).signature
-        pieces = Proposal(header, signature, body).pieces()
-        self._link(header, digest, state, tip, pieces)
+        proposal = Proposal(header, signature, body)
+        self._link(header, digest, state, tip, proposal.pieces())
         self.act(self.simplex.on_proposal(header.iteration, digest, h, parent_hash))
-        self.publish(topics.PROPOSAL, Parts(pieces))
+        self._tell(proposal)
+
+    def _tell(self, proposal):
+        """First what all can put together, then the whole for whoever cannot."""
+        self.publish(topics.SKETCH, Parts(sketch.pieces(proposal)))
+        self.publish(topics.PROPOSAL, Parts(proposal.pieces()))
 
     def stops(self, link):
         return regime_of(link.state) != self.members.regime
@@ -225,6 +232,7 @@ class Node:
             durable.save(self.block_path(header.iteration), *pieces)
         self.chain = {h: b for h, b in self.chain.items() if b.iteration != header.iteration}
         self.chain[digest] = Link(header, digest, state.pack(), parent.accumulator().serialize())
+        self.inbox.has(header.iteration)
 
     def above(self, at):
         """The blocks from the final one (left out) up to `at`; empty if one of them is unknown here."""
@@ -313,7 +321,7 @@ class Node:
         if digest == self.final_hash:
             return  # adopted from a neighbour's certificate just now
         if digest not in self.chain or len(signatures) < self.members.quorum():
-            self.catchup.wanted = True
+            self.inbox.fetch(h)
             return
         self.finish(digest, self._certificate(FINALIZE, h, digest, signatures))
 
@@ -397,4 +405,4 @@ class Node:
             if self.chain[voted].iteration < h:
                 self.publish(topics.VOTE, self._sign(PROPOSE, h, voted).pack())
             else:
-                self.publish(topics.PROPOSAL, durable.File(self.block_path(h)))
+                self._tell(Proposal.parse(durable.load(self.block_path(h))))

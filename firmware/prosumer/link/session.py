@@ -214,6 +214,20 @@ class Session:
             self.client.pid = 0
         return self._guard(self.client.publish, topic, message, retain, qos)
 
+    def fetch(self, topic):
+        """What the broker retains under `topic` is among the next messages."""
+        if self.client and not self.broken:
+            self._guard(self._fetch, topic)
+
+    def _fetch(self, topic):
+        client = self.client
+        client.subscribe(topic)
+        client.pid += 1
+        client.sock.write(b"\xa2" + bytes((len(topic) + 4,)) + (client.pid & 0xffff).to_bytes(2, "big") + len(topic).to_bytes(2, "big") + topic)
+        while client.wait_msg() != 0xb0:  # UNSUBACK: behind what was retained
+            pass
+        client.sock.read(3)
+
     def drop(self):
         """Forget what is queued."""
         for _ in self.queue:

@@ -1,6 +1,6 @@
 """Follows feeders over MQTT, and answers there.
 
-    p/FEEDER/proposal/MEMBER, p/FEEDER/vote/MEMBER    what the street agrees on
+    b/FEEDER/proposal/MEMBER, p/FEEDER/vote/MEMBER    what the street agrees on
     a/FEEDER/ask/MEMBER → a/FEEDER/answer/MEMBER      {"id": …, "ask": "receipt", "slot": 7} → {"id": …, "receipt": base64 | …}
                                                       the broker's ACL says who may write as whom (255: the operator)
     On a feeder that seals its records both are sealed, as kinds archive-ask and archive-answer (the answer as sender 255).
@@ -120,7 +120,7 @@ class Listener:
         if reason.is_failure:
             self.told(f"the broker refuses: {reason}")
             return
-        topics = [(what.format(f.hex()[:8]), 1) for f in self.ears for what in ("p/{}/proposal/+", "p/{}/vote/+", "a/{}/ask/+")]
+        topics = [(what.format(f.hex()[:8]), 1) for f in self.ears for what in ("b/{}/proposal/+", "p/{}/vote/+", "a/{}/ask/+")]
         client.subscribe(topics)
         self.told(f"listening to {len(self.ears)} feeder" + "s" * (len(self.ears) != 1))
 
@@ -140,16 +140,16 @@ class Listener:
             feeder, ear = next((f, ear) for f, ear in self.ears.items() if f.hex()[:8] == parts[1])
         except (ValueError, IndexError, StopIteration):
             return
-        if parts[0] == "p" and kind not in ("proposal", "vote") or not 0 <= member < 256:
+        if parts[0] != "a" and kind not in ("proposal", "vote") or not 0 <= member < 256:
             return
         try:
-            payload = self._open(feeder, kind if parts[0] == "p" else "archive-ask", member, message.payload)
+            payload = self._open(feeder, "archive-ask" if parts[0] == "a" else kind, member, message.payload)
         except BadSeal as error:
             self.refused[str(error)] = self.refused.get(str(error), 0) + 1
             if self.refused[str(error)] == 1:
                 self.told(f"a message of member {member} cannot be opened: {error}; are the feeder keys the newest?")
             return
-        if parts[0] == "p" and member < 64:
+        if parts[0] != "a" and member < 64:
             ear.hear(kind, member, payload)
         elif kind == "ask":
             said = json.dumps(self.asked(feeder, member, payload)).encode()

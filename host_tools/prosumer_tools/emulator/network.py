@@ -111,7 +111,7 @@ class Network:
                 kind, packet = await _packet(reader)
                 if kind == _PUBLISH:
                     topic, payload = _parts(packet)
-                    if _on_feeder(topic):
+                    if _on_feeder(topic) or _fetched(topic):
                         line.sent_messages += 1
                         line.sent_bytes += len(packet)
                         if self.heard:
@@ -129,11 +129,12 @@ class Network:
                 if packet[0] & 6:
                     to_broker.write(b"\x40\x02" + _packet_id(packet))
                 topic, payload = _parts(packet)
+                if _on_feeder(topic) or _fetched(topic):
+                    line.received_messages += 1
+                    line.received_bytes += len(packet)
                 if not _on_feeder(topic):
                     writer.write(packet)
                     continue
-                line.received_messages += 1
-                line.received_bytes += len(packet)
                 about = topic.split("/")[-2]
                 due_ms = self.street.now_ms + self.delay_ms(about)
                 if self.cost_ms:
@@ -179,6 +180,11 @@ def _packet_id(packet):
     at = _topic_at(packet)
     end = at + 2 + int.from_bytes(packet[at:at + 2], "big")
     return packet[end:end + 2]
+
+
+def _fetched(topic):
+    """What a meter asks the broker for; the clock stands still until it has come, as for a confirmation."""
+    return topic.startswith("b/")
 
 
 def _on_feeder(topic):

@@ -165,7 +165,7 @@ class Street:
         self.recorder = Recorder(self.out, self.feeder_id, self.genesis, self.feeder_keys)
         broker = self.supervisor.broker
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="recorder")
-        self.client.on_connect = lambda c, *_: (c.subscribe(f"p/{self.feeder_id.hex()[:8]}/#", 1), c.subscribe("prosumer/+/state", 0),
+        self.client.on_connect = lambda c, *_: (c.subscribe([(f"{way}/{self.feeder_id.hex()[:8]}/#", 1) for way in "pb"]), c.subscribe("prosumer/+/state", 0),
                                                 loop.call_soon_threadsafe(self._retain_again))
         self.client.on_message = lambda c, u, m: loop.call_soon_threadsafe(self._heard, m.topic, m.payload)
         self.client.connect(broker.host, broker.port)

@@ -46,7 +46,7 @@ class Recorder:
         if parts[0] == "prosumer" and parts[-1] == "state":
             self._state(parts[1], payload)
             return
-        if parts[0] != "p" or len(parts) != 4:
+        if parts[0] not in ("p", "b") or len(parts) != 4:
             return
         kind = parts[2]
         self.messages[kind] = self.messages.get(kind, 0) + 1

@@ -1,0 +1,154 @@
+"""A block told by which records are in it: put together from one's own, fetched whole where one is missing or another."""
+import paper
+from prosumer.errors import Reject
+from prosumer.ledger import sketch
+from prosumer.ledger.sketch import Sketch
+from prosumer.link import topics
+from prosumer.records import Commit, Proposal
+
+AWAY = 2
+
+
+def street(n, **changes):
+    return paper.Street(n, paper.fresh_folder(), **changes)
+
+
+def finals(s, slot):
+    """Who has the block of a slot as final; all agree on it."""
+    found = s.finals.get(slot, {})
+    assert len(found) <= 1
+    return sorted([m for members in found.values() for m in members])
+
+
+def newest(s):
+    """The newest block as bytes, and its proposer's meter."""
+    raw = max(s.proposals.values(), key=lambda raw: raw[2:10])
+    return raw, s.meters[raw[10]]
+
+
+def reason(work, *args):
+    try:
+        work(*args)
+    except Reject as e:
+        return e.code
+
+
+def test_a_sketch_and_the_own_records_give_the_block_byte_for_byte():
+    s = street(4)
+    s.run(3)
+    told, blocks = [], []
+    s.lost = lambda sender, to, kind, payload: kind == topics.SKETCH and payload not in told and told.append(payload)
+    for m in s.meters:
+        m.node.inbox._whole = keep(m.node.inbox._whole, blocks)
+    s.run(2)
+    assert len(told) == 2 and len(blocks) == 2 * 3, "who proposes puts nothing together"
+    whole = [raw for raw in s.proposals.values()]
+    assert all([b"".join(b.pieces()) in whole for b in blocks])
+    assert all([len(t) < 400 for t in told]) and all([len(w) > 1200 for w in whole])
+    assert [finals(s, slot) for slot in (3, 4)] == [[0, 1, 2, 3]] * 2
+
+
+def keep(work, results):
+    def call(*args):
+        results.append(work(*args))
+        return results[-1]
+    return call
+
+
+def test_who_missed_any_one_record_fetches_the_whole_block():
+    s = street(4)
+    s.run(3)
+    for kind in (topics.COMMIT, topics.READING, topics.ORDER):
+        asked = []
+
+        def lost(sender, to, k, payload):
+            if k == topics.PROPOSAL:
+                asked.append(to)
+            return to == AWAY and k in (kind, topics.CHAIN)
+
+        s.lost = lost
+        for _ in range(2):  # orders are shown once the block before is final
+            before, slot = s.meters[AWAY].counts.get("record-missing", 0), s.genesis.slot_at(s.now)
+            s.run(1)
+            assert finals(s, slot) == [0, 1, 2, 3]
+            missed = s.meters[AWAY].counts.get("record-missing", 0) - before
+            assert missed == (newest(s)[1].me != AWAY and (kind != topics.ORDER or bool(asked))), (kind, asked)
+        assert asked and not [to for to in asked if to != AWAY]
+        s.lost = lambda *_: False
+        s.run(1)  # and what was not in time for one block is there for the next
+    attempts = sum([m.counts.get("timeout", 0) for m in s.meters])
+    refused = sum([m.counts.get("record-left-out", 0) for m in s.meters])
+    assert attempts <= 4 * refused, "a slot needs a second attempt only where it was the turn of who had not heard of a record"
+
+
+def test_members_that_hold_different_orders_of_a_liar_agree_on_the_proposers():
+    """Half of the street got one commit of member 3, half another: both have a sketch that names it."""
+    s = street(4)
+    s.run(3)
+    liar, feeder = s.meters[3], s.genesis.feeder_id
+
+    def two_faced(sender, to, kind, payload):
+        if kind != topics.COMMIT or sender != liar.me or to % 2:
+            return False
+        other = Commit(member=3, slot=Commit.parse(payload).slot, digest=bytes(32))
+        other.signature = liar.signer.sign(other.message(feeder))
+        s.meters[to].receive(topics.COMMIT, 3, other.pack())
+        return True
+
+    s.lost = two_faced
+    s.run(1)
+    s.lost = lambda *_: False
+    s.run(3)
+    assert [finals(s, slot)[:3] for slot in range(3, 7)] == [[0, 1, 2]] * 4, "no slot is lost by it"
+    assert sum([m.counts.get("record-missing", 0) for m in s.meters]) >= 1
+
+
+def test_a_proposer_that_keeps_its_block_to_itself_costs_its_turn_and_no_more():
+    s = street(4)
+    s.run(3)
+    s.lost = lambda sender, to, kind, payload: kind in (topics.ORDER, topics.PROPOSAL) and to != sender
+    s.run(2)
+    s.lost = lambda *_: False
+    assert sum([m.counts.get("record-missing", 0) for m in s.meters]) >= 3
+    s.run(3)
+    assert [finals(s, slot) for slot in (6, 7)] == [[0, 1, 2, 3]] * 2
+    assert all([m.node.inbox.lack is None for m in s.meters])
+
+
+def test_what_is_no_sketch_is_refused_with_its_reason():
+    s = street(4)
+    s.run(4)
+    raw, proposer = newest(s)
+    good = b"".join(sketch.pieces(Proposal.parse(raw)))
+    assert Sketch(good).header.raw == raw[1:147]
+    assert reason(Sketch, good[:-1]) == "truncated" and reason(Sketch, good + b"\0") == "trailing-bytes"
+    assert reason(Sketch, raw) == "wrong-type" and reason(Sketch, b"") == "truncated"
+    too_many = good[:227] + b"\2" + good[228:]  # envelopes
+    assert reason(Sketch, too_many) == "too-many"
+    stranger = next(m for m in s.meters if m is not proposer)
+    pool = stranger.node.pool
+    assert reason(Sketch(good).fill, pool) == "record-missing", "its records are settled and gone"
+
+
+def test_a_changed_sketch_makes_nobody_vote():
+    """Each bit of what names the records: another record, one too many, one that is not there."""
+    s = street(4)
+    s.run(3)
+    changed = []
+
+    def change(sender, to, kind, payload):
+        if kind == topics.SKETCH and to != sender:
+            data = bytearray(payload)
+            data[240 + len(changed) % 20] ^= 1 << len(changed) % 8
+            changed.append(s.meters[to].node.simplex.voted)
+            s.meters[to].receive(kind, sender, bytes(data))
+            assert s.meters[to].node.simplex.voted is changed[-1] or s.meters[to].node.simplex.voted in [b for b in s.meters[to].node.chain]
+            return True
+        return kind == topics.PROPOSAL
+
+    s.lost = change
+    s.run(2)
+    assert changed and not s.finals.get(4), "without the true sketch and the whole block nothing is voted for"
+    s.lost = lambda *_: False
+    s.run(3)
+    assert finals(s, 7) == [0, 1, 2, 3]
