@@ -2,6 +2,8 @@
 import asyncio
 import signal
 
+import pytest
+from prosumer_tools.emulator.broker import KINDS, mosquitto
 from street_kit import FINALIZE, SLOT_S, VOTE, play
 from test_emulator_console import mpremote
 
@@ -148,3 +150,23 @@ def test_somebody_works_on_a_running_meter_with_mpremote_and_a_reset_brings_it_b
     assert run.blocks == list(range(7)) and same_rings(run) and not contradictions(run)
     assert run.states["cedar"]["final_slot"] == 6 and run.facts["devices"]["cedar"]["resets"] == 1
     assert registers_only_rise(run.readings(2))
+
+
+@pytest.mark.parametrize("broker", [kind for kind in KINDS if kind != "mosquitto" or mosquitto()])
+def test_a_meter_that_missed_neighbours_orders_fetches_the_block_they_are_in(tmp_path, broker):
+    lost = []
+
+    def drop(name, kind):
+        missed = name == "dogwood" and kind == "order" and len(lost) < 5
+        if missed:
+            lost.append(kind)
+        return missed
+
+    run = play(tmp_path, count=4, slots=5, broker=broker, sealed=True, network={"drop": drop})
+    assert run.result.ok, run.result.faults
+    assert run.blocks == [0, 1, 2, 3, 4, 5] and len(lost) == 5
+    assert run.states["dogwood"]["counts"].pop("record-missing") >= 1
+    assert len({tuple(ring) for ring in run.rings.values()}) == 1 and len(run.rings["dogwood"]) == 6
+    counted = run.rejects()
+    assert "caught-up" not in counted, "it needed no neighbour's answer"
+    assert set(counted) <= {"no-commit", "record-left-out", "timeout"}, counted  # the last two when it was dogwood's turn

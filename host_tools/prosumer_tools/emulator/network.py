@@ -33,10 +33,12 @@ class _Line:
 class Network:
     """`delay_ms`: a number or a function of the kind. `cost_ms(name, kind, topic, payload)`: virtual time the device is
     occupied by a message.
-    `heard(name, kind, topic, payload)`: told of every message that a device publishes, at its virtual time."""
+    `heard(name, kind, topic, payload)`: told of every message that a device publishes, at its virtual time.
+    `drop(name, kind)`: whether a message to this device is lost on its way, as by a client that was away without noticing."""
 
-    def __init__(self, street, delay_ms=0, cost_ms=None, heard=None):
+    def __init__(self, street, delay_ms=0, cost_ms=None, heard=None, drop=None):
         self.street, self.cost_ms, self.heard = street, cost_ms, heard
+        self.drop = drop or (lambda name, kind: False)
         self.delay_ms = delay_ms if callable(delay_ms) else lambda kind: delay_ms
         self.lines = {}
         self._servers = []
@@ -136,6 +138,9 @@ class Network:
                     writer.write(packet)
                     continue
                 about = topic.split("/")[-2]
+                if self.drop(line.name, about):
+                    self.street.clock.hold(line.name, 1)  # for ever
+                    continue
                 due_ms = self.street.now_ms + self.delay_ms(about)
                 if self.cost_ms:
                     due_ms = line.free_ms = max(due_ms, line.free_ms) + self.cost_ms(line.name, about, topic, payload)
