@@ -57,7 +57,9 @@ def main(hal):
     code = gc.mem_alloc()
     agent = Agent(hal, settings, board.channels(settings), board.calibration(settings), signer, in_force(feeder, "/data/"))
     agent.heap_code = code
-    print("wire", "sealed, epoch %d" % agent.wire.epoch if agent.wire.epoch else "OPEN: no keys record, the broker sees readings and orders")
+    wire = agent.wire
+    print("wire", "OPEN, as provisioned: the broker sees readings and orders" if wire.plain else
+          "sealed, epoch %d" % wire.epoch if wire.epoch else "silent: no keys record yet")
     print("runs")  # an installer's tool waits for this line
     agent.run()
 

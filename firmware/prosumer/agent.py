@@ -54,7 +54,7 @@ class Agent:
         self.node = Node(genesis, Members(genesis, _FOLDER), self.me, signer, _FOLDER, ring, hal.entropy, self.publish, self.count)
         self.node.on_final = self.on_final
         feeder = genesis.feeder_id
-        self.wire = Wire(_FOLDER + "keys", feeder, self.me, signer)
+        self.wire = Wire(_FOLDER + "keys", feeder, self.me, signer, config.get("open"))
         try:
             with open("/keys.bin", "rb") as f:  # from the installer; newer ones come from the operator's topic
                 self.wire.take(f.read(), self.node.members.operator)
@@ -313,7 +313,7 @@ class Agent:
             "slot": slot, "final_slot": self.node.final.slot, "final_hash": self.node.final_hash.hex(), "counts": self.counts, "epoch": self.wire.epoch,
             "genesis": self.genesis.number, "operator_seq": state.operator_seq,
             "heap_code": self.heap_code, "heap_free": self.lowest_free, "sent": self.session.published, "received": self.session.received}
-        if not self.wire.epoch or self.config.get("tell"):  # else no broker learns what the house uses, unless its people want that
+        if self.wire.plain or self.config.get("tell"):  # else no broker learns what the house uses, unless its people want that
             account = state.accounts[self.me]
             totals = self.house.totals()
             told.update({

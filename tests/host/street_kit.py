@@ -59,7 +59,7 @@ class Game(playing.Street):
         broker = self.supervisor.broker
         port = self.network.lines[name].port if self.network else broker.port
         config = {"name": name, "channels": self.houses[name].channels, "devices": self.houses[name].devices(),
-                  "broker": {"host": broker.host, "port": port}}
+                  "broker": {"host": broker.host, "port": port}, **({} if self.sealed else {"open": True})}
         files = {"config.json": json.dumps(config).encode()}
         files |= {name: (self.out / name).read_bytes() for name in ("genesis.bin", "keys.bin") if (self.out / name).exists()}
         device.flash.write(files)

@@ -84,11 +84,16 @@ def test_from_a_new_meter_to_one_that_runs(tmp_path, capsys, monkeypatch):
         genesis.write_bytes(street_with(key))
         code, out, err = await bench.provision(*options, "--genesis", genesis)
         assert (code, err) == (0, "") and "member       0 of 1 in rue-test" in out and out.endswith("mill runs\n")
+        assert "silent towards its neighbours" in out and "wire silent" in bench.device.console.log_path.read_text(errors="replace")
         assert not bench.living.done()
+        code, out, err = await bench.provision(*options, "--genesis", genesis, "--open", "--keys", genesis)
+        assert code == 2 and "--open and --keys" in err
+        code, out, err = await bench.provision(*options, "--genesis", genesis, "--open")
+        assert (code, err) == (0, "") and "silent" not in out and "wire OPEN" in bench.device.console.log_path.read_text(errors="replace")
         flash = bench.off()
         assert flash.read("genesis.bin") == genesis.read_bytes()
         config = json.loads(flash.read("config.json"))
-        assert config["wifi"] == {"ssid": "Chez Nous", "password": "under the mat"} and config["name"] == "mill"
+        assert config["wifi"] == {"ssid": "Chez Nous", "password": "under the mat"} and config["name"] == "mill" and config["open"] is True
         assert not [name for name in flash.names() if name.endswith("~")]
         log = bench.device.console.log_path.read_text(errors="replace")
         assert "under the mat" not in out and log.count(f"meter {key.hex()}") >= 2

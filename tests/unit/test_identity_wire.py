@@ -31,9 +31,9 @@ def _operator():
     return PreparedKey(_OPERATOR.public)
 
 
-def _wire(member=0, *records):
+def _wire(member=0, *records, plain=False):
     _clean()
-    wire = Wire(_PATH, _FEEDER, member, _MEMBERS[member])
+    wire = Wire(_PATH, _FEEDER, member, _MEMBERS[member], plain)
     for record in records:
         _take(wire, record)
     return wire
@@ -164,12 +164,12 @@ def test_old_forged_and_broken_keys_records_change_nothing():
     good = _RECORDS[1]
     before = _sent(wire, "vote", 0, b"yes")
     forged = _record(2, Signer(b"x" * 32))
-    cases = [("old-epoch", _record(0)), ("old-epoch", _record(1)), ("bad-operator-signature", forged), ("wrong-type", b"\x0c" + good[1:]),
+    cases = [("no-epoch", _record(0)), ("old-epoch", _record(1)), ("bad-operator-signature", forged), ("wrong-type", b"\x0c" + good[1:]),
              ("wrong-length", good[:-1]), ("wrong-length", good + b"\0"), ("wrong-length", b""), ("wrong-length", good[:36])]
     for i in range(1, len(good)):
         bad = bytearray(good)
         bad[i] ^= 1 << (i & 7)
-        code = "wrong-length" if i == 35 else "old-epoch" if bytes(bad[1:3]) <= b"\0\1" else "bad-operator-signature"
+        code = "wrong-length" if i == 35 else "no-epoch" if bad[1:3] == b"\0\0" else "old-epoch" if bytes(bad[1:3]) <= b"\0\1" else "bad-operator-signature"
         cases.append((code, bytes(bad)))
     for code, bad in cases:
         assert _refused(code, wire.take, bad, _operator()), (code, hexlify(bad))
@@ -191,11 +191,28 @@ def test_who_has_left_gets_no_new_key_and_never_talks_in_the_open():
     assert outsider.seal("vote", 1, b"no") is None and _refused("not-sealed", outsider.open, "vote", 0, b"\x06plain")
 
 
-def test_a_feeder_without_keys_talks_in_the_open_and_one_with_keys_never_again():
-    wire = _wire(0)
+def test_a_meter_that_waits_for_its_first_key_says_and_takes_nothing():
+    for plain in False, None:
+        wire = _wire(0, plain=plain)
+        assert wire.epoch == 0 and wire.seal("vote", 0, b"yes") is None
+        for message in b"\x06no", b"{}", b"", b"\x81":
+            assert _refused("not-sealed", wire.open, "vote", 1, message)
+        assert _refused("unknown-epoch", wire.open, "vote", 1, bytes((129,)) * 30)
+        assert _refused("no-epoch", wire.take, _record(0), _operator()) and wire.seal("vote", 0, b"yes") is None
+        _take(wire, _RECORDS[0])
+        assert _sent(wire, "vote", 0, b"yes")[0] == 129
+
+
+def test_a_meter_talks_in_the_open_if_it_was_told_to_and_never_again_once_it_had_a_key():
+    wire = _wire(0, plain=True)
     assert wire.epoch == 0 and wire.seal("vote", 0, b"yes") == b"yes" and wire.open("vote", 1, b"\x06no") == b"\x06no"
     assert wire.open("vote", 1, b"") == b""
     assert _refused("unknown-epoch", wire.open, "vote", 1, bytes((129,)) * 30) and _refused("not-sealed", wire.open, "vote", 1, b"\x81")
-    _take(wire, _RECORDS[0])
-    for plain in b"\x06no", b"{}", b"":
-        assert _refused("not-sealed", wire.open, "vote", 1, plain)
+    assert _refused("no-epoch", wire.take, _record(0), _operator()) and wire.seal("vote", 0, b"yes") == b"yes"
+    assert wire.take(_RECORDS[0], _operator())
+    again = Wire(_PATH, _FEEDER, 0, _MEMBERS[0], True)  # the setting stands, the key counts
+    _clean()
+    for each in wire, again:
+        assert not each.plain and _sent(each, "vote", 0, b"yes")[0] == 129
+        for plain in b"\x06no", b"{}", b"":
+            assert _refused("not-sealed", each.open, "vote", 1, plain)

@@ -9,7 +9,8 @@ power cut can repeat one: all that shows is that the same record was sent again.
 
 The operator makes a new feeder key when members change and wraps it for each one's key: key = HKDF(X25519(ephemeral, member),
 ephemeral ‖ member's key, info), info = "prosumer/wrap/v1" ‖ feeder_id ‖ epoch ‖ member, sealed as above with info as the header.
-Who has left gets zeros. A feeder that never had a Keys record talks in the open; one that had takes nothing open any more.
+Who has left gets zeros. Epochs begin with 1. A meter talks in the open only if its people said so when it was provisioned and no Keys record
+ever came; otherwise it says nothing before it has one, so that whoever withholds the record learns nothing, and it takes nothing open any more.
 """
 from micropython import const
 
@@ -25,17 +26,19 @@ _ENTRY = const(82)  # of the file: epoch:2 ephemeral:32 wrapped:48
 
 
 class Wire:
-    """Seals what this meter sends and opens what it receives. `path`: a file for what was taken, the newest two epochs."""
+    """Seals what this meter sends and opens what it receives. `path`: a file for what was taken, the newest two epochs.
 
-    def __init__(self, path, feeder_id, member, signer):
-        self.path, self.feeder_id, self.member, self.signer = path, feeder_id, member, signer
+    `plain`: whether it may talk in the open; as an attribute, whether it does."""
+
+    def __init__(self, path, feeder_id, member, signer, plain=False):
+        self.path, self.feeder_id, self.member, self.signer, self.plain = path, feeder_id, member, signer, plain
         self.raw = durable.load(path) or b""
         self._load()
 
     def take(self, raw, operator):
         """True if `raw` is a Keys record of a new epoch; it is on flash then. `operator`: PreparedKey of the operator.
 
-        Reject('wrong-length' | 'wrong-type' | 'old-epoch' | 'bad-operator-signature'): nothing has changed.
+        Reject('wrong-length' | 'wrong-type' | 'no-epoch' | 'old-epoch' | 'bad-operator-signature'): nothing has changed.
         """
         raw = bytes(raw)
         if len(raw) < 36 or len(raw) != 36 + raw[35] * _WRAPPED + SIGNATURE_BYTES:
@@ -46,6 +49,8 @@ class Wire:
         entry = raw[1:35] + (raw[at : at + _WRAPPED] if self.member < raw[35] else bytes(_WRAPPED))
         if entry == self.raw[:_ENTRY]:
             return False
+        if raw[1:3] == b"\0\0":
+            raise Reject("no-epoch")  # 0 is the state before the first
         if raw[1:3] <= self.raw[:2]:
             raise Reject("old-epoch")
         if not operator.verify(b"prosumer/keys/v1\0" + self.feeder_id + raw[:-SIGNATURE_BYTES], raw[-SIGNATURE_BYTES:]):
@@ -56,8 +61,9 @@ class Wire:
         return True
 
     def _load(self):
-        """`epoch`: the newest that is known, 0 when the feeder talks in the open; `keys`: (first byte, pads of the feeder key), the newest first."""
+        """`epoch`: the newest that is known, 0 for none; `keys`: (first byte, pads of the feeder key), the newest first."""
         self.epoch = int.from_bytes(self.raw[:2], "big")
+        self.plain = self.plain and not self.epoch
         self.keys = []
         for at in range(0, len(self.raw), _ENTRY):
             ephemeral, data = self.raw[at + 2 : at + 34], bytearray(self.raw[at + 34 : at + _ENTRY])
@@ -73,8 +79,8 @@ class Wire:
         return hmac(key, b"e" + sender), hmac(key, b"m" + sender), self.feeder_id + kind.encode() + b"\0" + sender
 
     def seal(self, kind, sender, record):
-        """`record` (bytes, codec.Parts or durable.File) as it is sent on that topic; None if the feeder has a key and we have not."""
-        if not self.raw:
+        """`record` (bytes, codec.Parts or durable.File) as it is sent on that topic; None without a key."""
+        if self.plain:
             return record
         for epoch, key in self.keys:
             return Sealed(epoch, self._key(key, kind, sender), record)
@@ -84,7 +90,7 @@ class Wire:
 
         Reject('not-sealed' | 'bad-seal' | 'unknown-epoch'), the last also without any key.
         """
-        if not self.raw and (not message or message[0] < 128):
+        if self.plain and (not message or message[0] < 128):
             return message
         if len(message) < _HEAD or message[0] < 128:
             raise Reject("not-sealed")

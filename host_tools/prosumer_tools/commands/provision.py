@@ -64,7 +64,8 @@ def add_parser(subparsers):
     parser.add_argument("--channels", default="grid", help="clamps in the order of the board's inputs (default: grid)")
     parser.add_argument("--devices", type=Path, metavar="FILE.json", help="battery, ev and pv of the home, where the meter knows them")
     parser.add_argument("--genesis", type=Path, metavar="FILE", help="the street's genesis, signed by the operator")
-    parser.add_argument("--keys", type=Path, metavar="FILE", help="the street's keys record: without it the broker reads along")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="the street's keys record: without it the meter is silent until one comes from the operator")
+    parser.add_argument("--open", action="store_true", help="this street seals nothing: whoever reads at its broker sees readings and orders")
     parser.add_argument("--tell", action="store_true",
                         help="power and money of the house in the open on prosumer/NAME/state, for who reads along at this broker (Home Assistant)")
     parser.add_argument("--wait", type=float, default=90, metavar="SECONDS", help="how long the meter may take to run (default: 90)")
@@ -91,6 +92,8 @@ def run(args):
             files["/keys.bin"] = keys
         write(args.port, files, answer["free"])
         print(f"written and compared: {', '.join(files)}")
+        if street and not keys and not args.open:
+            print("no --keys and not --open: the meter is silent towards its neighbours until the operator's keys record comes")
         restart(args.port, key, bool(street), args.wait)
     except (ProvisionError, PortError) as error:
         return _fail(error)
@@ -119,11 +122,14 @@ def _settings(args):
     broker = {"host": host, "port": int(port or 1883), "keepalive_s": 60}
     if args.user:
         broker.update(user=args.user, password=_secret("PROSUMER_MQTT_PASSWORD", f"password of {args.user} at {host}"))
+    if args.open and args.keys:
+        raise ProvisionError("--open and --keys: a street with keys does not talk in the open")
     settings = {"name": args.name, "channels": args.channels.split(","), "devices": _devices(args.devices), "broker": broker}
     if args.wifi:
         settings["wifi"] = {"ssid": args.wifi, "password": _secret("PROSUMER_WIFI_PASSWORD", f"password of {args.wifi}")}
-    if args.tell:
-        settings["tell"] = True
+    for word in ("tell", "open"):
+        if getattr(args, word):
+            settings[word] = True
     if args.ntp:
         settings["ntp"] = args.ntp
     return settings

@@ -142,7 +142,7 @@ class Street:
         config = folder / "config.json"
         config.write_text(json.dumps({
             "name": name, "channels": self.houses[name].channels, "devices": self.houses[name].devices(),
-            "broker": {"host": self.supervisor.broker.host, "port": self.supervisor.broker.port}}))
+            "broker": {"host": self.supervisor.broker.host, "port": self.supervisor.broker.port}, **({} if self.sealed else {"open": True})}))
         files = {config: "config.json", **{self.out / n: n for n in ("genesis.bin", "keys.bin") if (self.out / n).exists()}}
         async with gate:
             await mpremote(self.supervisor.devices[name].console.path,
