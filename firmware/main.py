@@ -4,6 +4,8 @@ import json
 import sys
 import time
 
+from micropython import kbd_intr
+
 from prosumer.errors import Halt, Reject
 
 import board
@@ -29,6 +31,30 @@ def genesis():
 def pin():
     print("PIN?")  # of a key store that was sealed with one: a person types it, or `prosumer keys unlock`
     return sys.stdin.readline().strip().encode()
+
+
+def forget():
+    """Write over every free block of the heap: what signed is garbage by now, and neither a REPL nor a soft reset clears any.
+
+    The modules go too, since what they hold may lead to it; who comes in imports them anew."""
+    for name in list(sys.modules):
+        if name.startswith(("board", "prosumer", "umqtt")):
+            del sys.modules[name]
+    gc.collect()
+    gc.disable()  # what does not fit is not worth another collection
+    held, size = None, gc.mem_free()
+    while size > 64:
+        try:
+            held = held, bytearray(size)
+        except MemoryError:
+            size //= 2
+    try:
+        while True:
+            held = held, 0  # holes of one block
+    except MemoryError:
+        held = None
+    gc.enable()
+    gc.collect()
 
 
 def main(hal):
@@ -66,7 +92,12 @@ def main(hal):
 
 hal = board.hal()
 try:
-    main(hal)
+    try:
+        main(hal)
+    finally:
+        kbd_intr(-1)  # who came in by Ctrl-C sends more of them
+        forget()
+        kbd_intr(3)
 except (Halt, Reject) as e:
     print("HALT:", e)  # going on would be wrong; a person has to look
 except Exception as e:

@@ -9,8 +9,9 @@ flash and unique id can both be read by whoever holds it, and whoever has its co
 thief guess, and only eFuse keys with flash encryption and secure boot keep him out. Erasing on LittleFS leaves the old
 block behind, still sealed, until it is reused; `prosumer keys erase` fills the flash once for that.
 
-In RAM the seed's bytes are overwritten as soon as its Signer stands. What signs, a scalar and a prefix, lies there as long
-as the meter runs, and a soft reset clears no RAM: but who can look there then has the console, and could open the store.
+In RAM the seed's bytes are overwritten as soon as its Signer stands. What signs, a scalar and a prefix, lies there as long as the meter runs;
+when main.py ends, before a REPL or a soft reset, it writes over the free heap. A reset by the chip or its watchdog does not come by there
+and leaves RAM as it is: who can look there then can read the flash as well.
 """
 import os
 import struct
