@@ -209,7 +209,11 @@ def verify(public, message, signature):
 
 
 def verify_many(items):
-    """One bool for each (PreparedKey or public key, message, signature); all share one inversion."""
+    """One bool for each (PreparedKey or public key, message, signature); all share one inversion.
+
+    For a batch that is expected to be good: 27 votes take 0.6 to 0.75 of the time. The agent checks one by one, since votes come
+    singly and a forged certificate is refused at its first bad signature: as a batch it would cost a meter 36 times as much.
+    """
     points = []
     for key, message, signature in items:
         try:

@@ -43,7 +43,10 @@ class Genesis:
             raise Reject("wrong-type")
         for name, value in zip(_NUMBERS, head[1:]):
             setattr(self, name, value)
-        self.name = cursor.take(cursor.uint(1)).decode()
+        try:
+            self.name = cursor.take(cursor.uint(1)).decode()
+        except UnicodeError:
+            raise Reject("bad-name")
         self.bands = [struct.unpack(">BHHII", cursor.take(13)) for _ in range(cursor.uint(1))]
         self.n = cursor.uint(1)
         if not 1 <= self.n <= MAX_MEMBERS:
