@@ -23,18 +23,18 @@ class Hal:
     lost = out = 0
 
     def __init__(self):
-        self._bus = machine.bus
+        self.bus = machine.bus
         self._in = bytearray(32)
-        self._now = 0
+        self.now = 0
         self._sock = None
         self._poll = select.poll()
-        self._poll.register(self._bus, select.POLLIN)
-        self._ask(b"H")
-        self._now, self.rate_hz, self.frames_max, self.window_ms, self.channels = struct.unpack_from(">QIHIB", self._in, 1)
+        self._poll.register(self.bus, select.POLLIN)
+        self.ask(b"H")
+        self.now, self.rate_hz, self.frames_max, self.window_ms, self.channels = struct.unpack_from(">QIHIB", self._in, 1)
 
     def now_ms(self):
         """Virtual Unix time in ms."""
-        return self._now
+        return self.now
 
     def entropy(self, n):
         """What this port binds os.urandom to: getrandom(2) of the host. No device can look behind that."""
@@ -47,18 +47,18 @@ class Hal:
 
     def read_window(self, buf):
         """Fill `buf` (int16, frames × channels); return (frames, ms of time this window stands for)."""
-        self._ask(b"S")
+        self.ask(b"S")
         frames, covers_ms = struct.unpack_from(">HI", self._in, 1)
         if frames:
-            self._bus.readinto(buf, 2 * frames * self.channels)
+            self.bus.readinto(buf, 2 * frames * self.channels)
         return frames, covers_ms
 
     def set_power(self, name, power_mw):
-        self._bus.write(struct.pack(">BBi", _ACTUATE, _ACTUATORS.index(name), power_mw))
+        self.bus.write(struct.pack(">BBi", _ACTUATE, _ACTUATORS.index(name), power_mw))
 
     def plant(self):
         """(battery_soc_mwh, battery_capacity_mwh, ev_plugged, ev_need_mwh, ev_deadline_s, relay)"""
-        self._ask(b"P")
+        self.ask(b"P")
         return struct.unpack_from(_PLANT, self._in, 1)
 
     def wait(self, deadline_ms, link=None):
@@ -70,22 +70,22 @@ class Hal:
         sock = link.sock if link else None
         self._watch(sock)
         timeout = 0
-        if self._now < deadline_ms:
+        if self.now < deadline_ms:
             timeout = -1
             counters = (link.published, link.received, link.unacked, sock is not None) if link else (0, 0, 0, 0)
-            self._bus.write(struct.pack(">BQIIHB", _WAIT, deadline_ms, *counters))
+            self.bus.write(struct.pack(">BQIIHB", _WAIT, deadline_ms, *counters))
         while True:
             data = False
             for source, _ in self._poll.ipoll(timeout):
-                if source is self._bus:
-                    self._receive()
+                if source is self.bus:
+                    self.receive()
                 else:
                     data = True
             if data:
                 if timeout:
-                    self._ask(b"B")  # its sender may have been told the new time before us
+                    self.ask(b"B")  # its sender may have been told the new time before us
                 return True
-            if self._now >= deadline_ms:
+            if self.now >= deadline_ms:
                 return False
 
     def network_up(self):
@@ -105,14 +105,14 @@ class Hal:
                 self._poll.register(sock, select.POLLIN)
             self._sock = sock
 
-    def _ask(self, question):
-        self._bus.write(question)
-        while self._receive() != question[0] | 0x20:
+    def ask(self, what):
+        self.bus.write(what)
+        while self.receive() != what[0] | 0x20:
             pass
 
-    def _receive(self):
-        if not self._bus.readinto(self._in):
+    def receive(self):
+        if not self.bus.readinto(self._in):
             raise OSError("bus closed")
         if self._in[0] in _TIMES:
-            self._now = struct.unpack_from(">Q", self._in, 1)[0]
+            self.now = struct.unpack_from(">Q", self._in, 1)[0]
         return self._in[0]

@@ -25,9 +25,9 @@ class HeaderRing:
 
     def __init__(self, path, header_size, capacity=2016):
         self._path = path
-        self._size = header_size
+        self.size = header_size
         self._entry = header_size + _TAIL
-        self._capacity = capacity
+        self.capacity = capacity
         self._segment = (capacity + _SEGMENTS - 1) // _SEGMENTS
         try:
             os.mkdir(path)
@@ -41,7 +41,7 @@ class HeaderRing:
     def restart(self, index):
         """Forget all; the next header appended is `index` (catch-up jumped over some)."""
         while self._bases:  # oldest first: what a power cut leaves is still one run
-            os.remove(self._name(self._bases.pop(0)))
+            os.remove(self.name(self._bases.pop(0)))
         self.first = self.next = index
 
     def append(self, index, header):
@@ -53,7 +53,7 @@ class HeaderRing:
         f = None
         try:
             for header in headers:
-                if len(header) != self._size:
+                if len(header) != self.size:
                     raise Reject("header-size")
                 if index < self.next:
                     if self.get(index) != header:
@@ -67,7 +67,7 @@ class HeaderRing:
                     f = None
                 if f is None:
                     f = self._open_last(index)
-                f.write(self._pack(index, header))
+                f.write(self.pack(index, header))
                 index += 1
                 self.next = index
         finally:
@@ -77,8 +77,8 @@ class HeaderRing:
                 except OSError:  # flash full or broken: what did get there counts, no more
                     self._recover()
                     raise
-        while len(self._bases) > 1 and self.next - self._bases[1] >= self._capacity:
-            os.remove(self._name(self._bases.pop(0)))
+        while len(self._bases) > 1 and self.next - self._bases[1] >= self.capacity:
+            os.remove(self.name(self._bases.pop(0)))
             self.first = self._bases[0]
 
     def get(self, index):
@@ -94,33 +94,33 @@ class HeaderRing:
         buffer = bytearray(self._entry)
         while index < stop:
             base, end = self._segment_of(index)
-            with open(self._name(base), "rb") as f:
+            with open(self.name(base), "rb") as f:
                 f.seek((index - base) * self._entry)
                 while index < min(stop, end):
-                    if f.readinto(buffer) != self._entry or not self._good(buffer, index):
+                    if f.readinto(buffer) != self._entry or not self.good(buffer, index):
                         raise Reject("header-corrupt")
-                    yield index, bytes(memoryview(buffer)[: self._size])
+                    yield index, bytes(memoryview(buffer)[: self.size])
                     index += 1
 
     def repair(self, index, header):
         """Write a header in the ring anew, which the caller has checked (fetched again after "header-corrupt")."""
-        if not self.first <= index < self.next or len(header) != self._size:
+        if not self.first <= index < self.next or len(header) != self.size:
             raise Reject("header-missing")
         base, end = self._segment_of(index)
-        self._rewrite(base, end - base, index - base, self._pack(index, header))
+        self._rewrite(base, end - base, index - base, self.pack(index, header))
 
     # -- the files
 
-    def _name(self, base):
+    def name(self, base):
         return "%s/%08x" % (self._path, base)
 
-    def _pack(self, index, header):
+    def pack(self, index, header):
         entry = header + struct.pack(">I", index)
         return entry + struct.pack(">I", binascii.crc32(entry) & 0xFFFFFFFF)
 
-    def _good(self, entry, index):
-        at, crc = struct.unpack_from(">II", entry, self._size)
-        return at == index and binascii.crc32(memoryview(entry)[: self._size + 4]) & 0xFFFFFFFF == crc
+    def good(self, entry, index):
+        at, crc = struct.unpack_from(">II", entry, self.size)
+        return at == index and binascii.crc32(memoryview(entry)[: self.size + 4]) & 0xFFFFFFFF == crc
 
     def _segment_of(self, index):
         """(first index, index after the last) of the segment that holds it."""
@@ -133,8 +133,8 @@ class HeaderRing:
 
     def _open_last(self, index):
         if self._bases and index % self._segment:
-            return open(self._name(self._bases[-1]), "ab")
-        f = open(self._name(index), "wb")
+            return open(self.name(self._bases[-1]), "ab")
+        f = open(self.name(index), "wb")
         if not self._bases:
             self.first = index
         self._bases.append(index)
@@ -144,11 +144,11 @@ class HeaderRing:
         """Write the first entries of a segment to a new file, one of them replaced, and put it in the old one's place."""
         temp = self._path + "/" + _TEMP
         buffer = bytearray(self._entry)
-        with open(self._name(base), "rb") as old, open(temp, "wb") as new:
+        with open(self.name(base), "rb") as old, open(temp, "wb") as new:
             for i in range(entries):
                 old.readinto(buffer)
                 new.write(entry if i == at else buffer)
-        os.rename(temp, self._name(base))
+        os.rename(temp, self.name(base))
 
     def _recover(self):
         """Take up what the last run left: the newest unbroken run of segments, without a torn tail."""
@@ -181,7 +181,7 @@ class HeaderRing:
         with open(name, "rb") as f:
             while count:
                 f.seek((count - 1) * self._entry)
-                if f.readinto(buffer) == self._entry and self._good(buffer, base + count - 1):
+                if f.readinto(buffer) == self._entry and self.good(buffer, base + count - 1):
                     break
                 count -= 1
         return count

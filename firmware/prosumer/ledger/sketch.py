@@ -32,11 +32,11 @@ class Sketch:
         cursor = Cursor(data)
         if cursor.uint(1) != 18:
             raise Reject("wrong-type")
-        self.header, self.signature, self._salt = Header.parse(cursor.take(Header.size())), cursor.take(SIGNATURE_BYTES), cursor.take(16)
-        self._envelopes = cursor.records(Envelope, 1)
-        self._commits, self._orders = cursor.uint(8), cursor.uint(8)
-        self._readings = cursor.take(5 * cursor.uint(1))
-        self._rare = [cursor.records(cls, most) for cls, most in ((Transfer, MAX_TRANSFERS), (Evidence, 1), (Amendment, 1))]
+        self.header, self.signature, self.salt = Header.parse(cursor.take(Header.size())), cursor.take(SIGNATURE_BYTES), cursor.take(16)
+        self.envelopes = cursor.records(Envelope, 1)
+        self.commits, self.orders = cursor.uint(8), cursor.uint(8)
+        self.readings = cursor.take(5 * cursor.uint(1))
+        self.records = [cursor.records(cls, most) for cls, most in ((Transfer, MAX_TRANSFERS), (Evidence, 1), (Amendment, 1))]
         cursor.end()
 
     def fill(self, pool):
@@ -44,11 +44,11 @@ class Sketch:
         slot = self.header.slot
         commits, orders = pool.commits.get(slot + 2, {}), pool.orders.get(slot + 1, {})
         try:
-            commits, orders = [[there[m] for m in range(64) if of >> m & 1] for there, of in ((commits, self._commits), (orders, self._orders))]
+            commits, orders = [[there[m] for m in range(64) if of >> m & 1] for there, of in ((commits, self.commits), (orders, self.orders))]
             readings = []
-            for at in range(0, len(self._readings), 5):
-                member, seq = struct.unpack_from(">BI", self._readings, at)
+            for at in range(0, len(self.readings), 5):
+                member, seq = struct.unpack_from(">BI", self.readings, at)
                 readings.append([r for r in pool.readings[member] if r.seq == seq][0])
         except LookupError:
             raise Reject("record-missing")
-        return Body(self._salt, self._envelopes, commits, orders, readings, *self._rare)
+        return Body(self.salt, self.envelopes, commits, orders, readings, *self.records)

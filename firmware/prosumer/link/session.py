@@ -35,7 +35,7 @@ class _Guarded:
 
     def __init__(self):
         self.raw = socket.socket()
-        self.pending = b""
+        self.out = b""
         self.blocking = True
         self.begin()
 
@@ -51,8 +51,8 @@ class _Guarded:
     def settimeout(self, seconds):
         pass  # umqtt.simple 1.8 sets its own; the limit is ours
 
-    def setblocking(self, flag):
-        self.blocking = flag
+    def setblocking(self, what):
+        self.blocking = what
 
     def readable(self):
         return bool(self.poll.poll(0))
@@ -60,12 +60,12 @@ class _Guarded:
     def write(self, data, length=None):
         """umqtt.simple writes a packet in many small pieces; they leave together. `data` may be codec.Parts."""
         for piece in getattr(data, "pieces", (data,)):
-            self.pending += piece if length is None else piece[:length]
-            if len(self.pending) > 400:
+            self.out += piece if length is None else piece[:length]
+            if len(self.out) > 400:
                 self.flush()
 
     def flush(self):
-        data, self.pending = self.pending, b""
+        data, self.out = self.out, b""
         if data:
             self.raw.write(data)
 
@@ -79,7 +79,7 @@ class _Guarded:
         if not own and (n > self.limit or n > _LARGE and _Guarded.held + n > _Guarded.room):
             _Guarded.count("oversized" if n > self.limit else "flood")
             while n:
-                n -= len(self._exactly(min(n, 512)))
+                n -= len(self.take(min(n, 512)))
             return None
         if own:
             view = memoryview(_Guarded.large)[:n]
@@ -87,9 +87,9 @@ class _Guarded:
                 raise OSError("connection lost")
             _Guarded.lent = True
             return view
-        return self._exactly(n)
+        return self.take(n)
 
-    def _exactly(self, n):
+    def take(self, n):
         if time.ticks_diff(self.deadline_ms, time.ticks_ms()) < 0:
             raise OSError("held up")
         data = self.raw.read(n)
@@ -114,14 +114,14 @@ simple.socket = _Sockets
 class Session:
     """connect/reconnect with backoff, QoS 1 publish, bounded receive queue. Times are virtual or real Unix ms."""
 
-    def __init__(self, broker, client_id, subscriptions, buffer, count, will=None):
+    def __init__(self, broker, client_id, topics, buffer, count, will=None):
         """`broker`: dict with host, port, and optionally user, password, keepalive_s. `will`: (topic, message).
 
         `buffer`: lent to one large message at a time, from its arrival until `next` is called after it was taken; between a
         `next` that returned None and the next publish it is free for other uses. `count(event)`: told of what was not taken.
         """
         _Guarded.large, _Guarded.count, self.count = buffer, count, count
-        self.broker, self.client_id, self.subscriptions, self.will = broker, client_id, subscriptions, will
+        self.broker, self.client_id, self.topics, self.will = broker, client_id, topics, will
         self.client = None
         self.queue = []
         self.viewed = False  # the message taken last lies in the buffer
@@ -153,13 +153,13 @@ class Session:
         b = self.broker
         client = simple.MQTTClient(self.client_id, b["host"], b["port"], b.get("user"), b.get("password"),
                                    b.get("keepalive_s", 0))
-        client.set_callback(self._on_message)
+        client.set_callback(self.receive)
         if self.will:
             client.set_last_will(self.will[0], self.will[1], retain=True)
         self.client = client
         try:
             client.connect()
-            for topic in self.subscriptions:
+            for topic in self.topics:
                 client.subscribe(topic, 1)
         except (OSError, AssertionError, IndexError, TypeError, simple.MQTTException):
             self.lost(now_ms, jitter_ms)
@@ -178,7 +178,7 @@ class Session:
         self.retry_ms = now_ms + _BACKOFF_MS[min(self.tries, 5)] + jitter_ms
         self.tries += 1
 
-    def _on_message(self, topic, message):
+    def receive(self, topic, message):
         if topic is None or topic[:2] == b"p/":
             self.received += 1  # what the owner asks is not counted: no neighbour said so
         if topic is None or message is None:

@@ -95,9 +95,9 @@ class Forecast:
             raise Reject("forecast-slots-per-day")
         self._per_day = slots_per_day
         self._bins = bins = min(slots_per_day, _MAX_BINS)
-        self._use = array("i", [_UNKNOWN] * bins)       # consumption by time of day
+        self.use = array("i", [_UNKNOWN] * bins)       # consumption by time of day
         self._miss = array("i", [_UNKNOWN] * bins)      # its mean absolute error by time of day
-        self._sun = array("i", [_UNKNOWN] * bins)       # generation by time of day
+        self.sun = array("i", [_UNKNOWN] * bins)       # generation by time of day
         self._levels = array("i", [_UNKNOWN, _UNKNOWN, 0, _UNKNOWN])    # fast, slow, off the profile; last generation
         # generation and irradiance of the last hours (their ratio is the plant), then generation and what the profile had
         self._sky = array("i", [0] * 4)
@@ -116,7 +116,7 @@ class Forecast:
             raise Reject("forecast-energy-range")
         self._judge(slot, consumption_mwh, generation_mwh)
         at = self._bin(slot)
-        use, sun = self._use, self._sun
+        use, sun = self.use, self.sun
         levels = self._levels
         if use[at] >= 0:
             levels[2] += _part(consumption_mwh - use[at] - levels[2], 2)
@@ -147,9 +147,9 @@ class Forecast:
         if irradiance:
             sky[0] += _part(generation_mwh - sky[0], 1)
             sky[1] += _part(irradiance * 1000 - sky[1], 1)
-        if self._sun[at] > 0:
+        if self.sun[at] > 0:
             sky[2] += _part(generation_mwh - sky[2], 1)
-            sky[3] += _part(self._sun[at] - sky[3], 1)
+            sky[3] += _part(self.sun[at] - sky[3], 1)
         return sky
 
     def predict(self, slot, running=None, irradiance=None):
@@ -162,12 +162,12 @@ class Forecast:
         fast, slow, off, last = levels
         if running is not None:
             at = self._bin(running[0])
-            if self._use[at] >= 0:
-                off += _part(running[1] - self._use[at] - off, 2)
+            if self.use[at] >= 0:
+                off += _part(running[1] - self.use[at] - off, 2)
             sky = self._sky_after(at, running[2], running[3])
             fast, slow, last = _level(fast, running[1], 1), _level(slow, running[1], 4), running[2]
         at = self._bin(slot)
-        profile = self._use[at]
+        profile = self.use[at]
         use_views = (max(0, profile + off // 2) if profile >= 0 else _UNKNOWN, fast, slow)
         sun_views = (sky[0] * irradiance * 1000 // sky[1] if irradiance is not None and sky[1] > 0 else _UNKNOWN,
                      self._by_profile(at, sky), last)
@@ -178,14 +178,14 @@ class Forecast:
 
     def _by_profile(self, at, sky):
         """Generation as on the last days at this time, times what the sky of the last hour was against theirs."""
-        profile = self._sun[at]
+        profile = self.sun[at]
         if profile <= 0 or sky[3] <= 0:
             return profile
         return min(profile * sky[2] // sky[3], 3 * profile)
 
     def _deviation(self, at, use, sun):
-        miss = self._use_views.deviation(use, self._use[at] < 0, self._miss[at])
-        cloud = min(self._sun_views.deviation(sun, self._sun[at] < 0), sun)
+        miss = self._use_views.deviation(use, self.use[at] < 0, self._miss[at])
+        cloud = min(self._sun_views.deviation(sun, self.sun[at] < 0), sun)
         return max(miss, cloud) + min(miss, cloud) * 3 // 8     # close to sqrt(a^2 + b^2)
 
     def ahead(self, slot, count, span=1):
@@ -193,7 +193,7 @@ class Forecast:
 
         The outlook that storage is planned by.
         """
-        use, sun = self._use, self._sun
+        use, sun = self.use, self.sun
         if min(use) < 0:
             return []
         return [(use[at] - sun[at]) * span for at in [self._bin(slot + i * span) for i in range(count)]]
@@ -238,7 +238,7 @@ class Forecast:
                 at += 4
 
     def _arrays(self):
-        return (self._use, self._miss, self._sun, self._prices, self._levels, self._sky,
+        return (self.use, self._miss, self.sun, self._prices, self._levels, self._sky,
                 self._use_views.errors, self._sun_views.errors, self.tails)
 
 

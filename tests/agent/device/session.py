@@ -43,7 +43,7 @@ def packet(topic, message):
 def connected(incoming, buffer=1000):
     s = Session({"host": "nowhere", "port": 1}, b"test", [], bytearray(buffer), count)
     s.client = session.simple.MQTTClient(b"test", "nowhere", 1)
-    s.client.set_callback(s._on_message)
+    s.client.set_callback(s.receive)
     s.client.sock = guarded = session._Guarded()
     guarded.raw = line = Line(incoming)
     guarded.readable = lambda: bool(line.incoming)
