@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from emulator_kit import START_MS
-from prosumer_tools import image
+from prosumer_tools import cli, image
 from prosumer_tools.emulator.device import FrontEnd
 from prosumer_tools.emulator.supervisor import Supervisor
 from prosumer_tools.unixport import FIRMWARE, find_micropython
@@ -125,5 +125,8 @@ def test_nothing_that_signs_is_left_once_a_meter_that_ran_is_interrupted(tmp_pat
             held = memory(device.pid)
             os.close(port)
             assert b"/rom" in held and scalar not in held and prefix not in held
+            assert await asyncio.to_thread(cli.main, ["keys", "prepare", device.console.path]) == 0
+            held = memory(device.pid)
+            assert scalar not in held and prefix not in held, "an installer's tool opened the store once more"
             living.cancel()
     asyncio.run(scenario())

@@ -142,6 +142,8 @@ def test_a_pin_guards_the_key_and_is_asked_for_at_each_start(tmp_path, capsys, m
         port = bench.device.console.path
         _, out, _ = await bench.provision()
         key = re.search(r"public key +([0-9a-f]{64})\n", out)[1]
+        for what in "pin", "unlock":
+            assert "no terminal to ask for the" in (await keys(what, port))[2]
         monkeypatch.setenv("PROSUMER_NEW_PIN", "123")
         assert "6 characters" in (await keys("pin", port))[2]
         monkeypatch.setenv("PROSUMER_NEW_PIN", "under-the-mat")

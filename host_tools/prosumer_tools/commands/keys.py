@@ -21,7 +21,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from prosumer_tools.commands.clear import BadInput
-from prosumer_tools.commands.provision import ProvisionError, checked_genesis, checked_keys, fingerprint, write
+from prosumer_tools.commands.provision import ProvisionError, checked_genesis, checked_keys, fingerprint, secret, write
 from prosumer_tools.commands.sign import hexadecimal, read_seed
 from prosumer_tools.feederkeys import OPERATOR, BadSeal, FeederKeys, montgomery
 from prosumer_tools.meter_port import PortError, check_answers, mpremote, send
@@ -32,7 +32,7 @@ _CARD = "old", "new", "old_signature", "new_signature"
 
 # On the meter. What only an installer needs is brought along and takes none of its flash.
 _DEVICE = """
-import json, os
+import gc, json, os
 import board
 from prosumer import durable
 from prosumer.codec import Cursor, list_pieces
@@ -119,6 +119,15 @@ def answer(question):
         return {"refused": "file system: " + str(e)}
 
 print(json.dumps(answer(json.loads(%r))))
+gc.collect()
+gc.disable()
+held = None
+try:  # what signed lies in the free heap, as main.py says
+    while True:
+        held = held, bytearray(0)
+except MemoryError:
+    held = None
+gc.enable()
 """
 
 _SAYS = {
@@ -236,7 +245,7 @@ def _feeder_of(port):
 def _pin(args):
     pin = None
     if not args.none:
-        pin = os.environ.get("PROSUMER_NEW_PIN") or getpass.getpass("new PIN: ")
+        pin = secret("PROSUMER_NEW_PIN", "new PIN")
         if len(pin) < 6 or not pin.isprintable():
             raise BadInput("a PIN needs 6 characters at least: a thief can try millions")
         if "PROSUMER_NEW_PIN" not in os.environ and getpass.getpass("again: ") != pin:
@@ -245,7 +254,7 @@ def _pin(args):
 
 
 def _unlock(args):
-    pin = os.environ.get("PROSUMER_PIN") or getpass.getpass("PIN of the meter: ")
+    pin = secret("PROSUMER_PIN", "PIN of the meter")
     last, _ = send(args.port, pin, lambda line: line == "runs" or line.startswith(("HALT", "not enrolled")), args.wait)
     if last is None:
         raise PortError(f"the meter on {args.port} says nothing within {args.wait:g} s: it asks for its PIN only at a start")

@@ -121,12 +121,12 @@ def _settings(args):
         raise ProvisionError("--broker HOST[:PORT] is missing or has a wrong port")
     broker = {"host": host, "port": int(port or 1883), "keepalive_s": 60}
     if args.user:
-        broker.update(user=args.user, password=_secret("PROSUMER_MQTT_PASSWORD", f"password of {args.user} at {host}"))
+        broker.update(user=args.user, password=secret("PROSUMER_MQTT_PASSWORD", f"password of {args.user} at {host}"))
     if args.open and args.keys:
         raise ProvisionError("--open and --keys: a street with keys does not talk in the open")
     settings = {"name": args.name, "channels": args.channels.split(","), "devices": _devices(args.devices), "broker": broker}
     if args.wifi:
-        settings["wifi"] = {"ssid": args.wifi, "password": _secret("PROSUMER_WIFI_PASSWORD", f"password of {args.wifi}")}
+        settings["wifi"] = {"ssid": args.wifi, "password": secret("PROSUMER_WIFI_PASSWORD", f"password of {args.wifi}")}
     for word in ("tell", "open"):
         if getattr(args, word):
             settings[word] = True
@@ -145,7 +145,7 @@ def _devices(path):
     return devices
 
 
-def _secret(variable, what):
+def secret(variable, what):
     if variable in os.environ:
         return os.environ[variable]
     if not sys.stdin.isatty():
