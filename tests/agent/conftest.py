@@ -17,8 +17,8 @@ from prosumer_tools.profiles.street import Home, Street
 from prosumer_tools.street.genesis import Operator
 from prosumer_tools.street.source import board_front_end
 
-COMMAND_S = 20
-ANSWER_S = 30
+COMMAND_S = 240
+ANSWER_S = 120
 
 
 class Meter:
@@ -83,7 +83,7 @@ class Simulation(threading.Thread):
 
     def stop(self):
         self.loop.call_soon_threadsafe(self.over.set)
-        self.join(20)
+        self.join(60)
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,7 @@ def meter(request, tmp_path_factory):
         return
     simulation = Simulation(tmp_path_factory.mktemp("agent"))
     simulation.start()
-    simulation.ready.wait(60)
+    simulation.ready.wait(240)
     assert not simulation.error, simulation.error
     yield Meter(simulation.port)
     simulation.stop()
