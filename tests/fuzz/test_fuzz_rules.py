@@ -134,7 +134,7 @@ def test_coins_and_payments_are_booked_by_both_or_by_neither(firmware, coins, ba
     answers, state = firmware("moves", coins, balances, transfers)
     assert [reason is not None for reason, _ in answers] == said, (answers, transfers)
     assert all(unchanged for _, unchanged in answers)
-    assert state == (bytes([4]) + bytes(16) + b"".join(books.leaves())).hex()
+    assert state == (bytes([128 + 4]) + bytes(16) + b"".join(books.leaves())).hex()
     assert books.balanced() and sum(a.green_mwh + a.retired_mwh for a in books.accounts) == sum(coins)
 
 

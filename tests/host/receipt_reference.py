@@ -106,7 +106,7 @@ def check(receipt, genesis, amendments=()):
     if take(1) != b"\x0e":
         raise ValueError("no receipt")
     member, slot = take.number(1), take.number(4)
-    found = {"member": member, "slot": slot, "reading": None, "order": None, "trade": None, "account": None}
+    found = {"member": member, "slot": slot, "reading": None, "order": None, "trade": None, "account": None, "open": None, "rules": None}
     regime, number = take(12), take.number(2)
     known = chain_of(genesis, amendments)
     if number not in known:
@@ -140,13 +140,17 @@ def check(receipt, genesis, amendments=()):
             raise ValueError("header")
         if by == 1:
             under(b"\3", headers[-1]["accumulator"], sha(b"\0", digest), index, count, path)
-        headers.append({"slot": at, "previous": previous, "accumulator": accumulator, "b": body, "s": state, "price": price, "volume": volume})
+        headers.append({"slot": at, "previous": previous, "accumulator": accumulator, "b": body, "S": state, "price": price, "volume": volume})
     for _ in range(take.number(1)):
-        header, tree = headers[take.number(1)], take(1).decode()
+        header, tree = headers[take.number(1)], take(1)
+        if tree not in (b"b", b"S"):
+            raise ValueError("tree")
         index, count, salt = take.number(2), take.number(2), take(16)
         data = take(take.number(2))
-        under(b"\2", header[tree], sha(b"\0", salt, data), index, count, take.path())
+        under(b"\2", header[tree.decode()], sha(b"\0", salt, data), index, count, take.path())
         leaf(found, header, tree, index, count, data, feeder, keys)
+        if found["rules"] and found["rules"][0] not in [members_of(g)[0] for g in known.values()]:
+            raise ValueError("rules of a genesis that is not known")
     seal = take(64)
     if take.data:
         raise ValueError("bytes too many")
@@ -160,16 +164,20 @@ def check(receipt, genesis, amendments=()):
 
 def leaf(found, header, tree, index, count, data, feeder, keys):
     member, slot = found["member"], found["slot"]
-    if tree == "s":
-        if (index - 1) // 2 != member or index > count - 3:
+    if tree == b"S":
+        own = {3 * member + 1: ("account", 0), 3 * member + 2: ("open", 0), 3 * member + 3: ("trade", 1), 0: ("rules", 1)}
+        if index not in own or index > count - 3:
             raise ValueError("leaf of somebody else")
-        if index % 2 == 0 and header["slot"] == slot - 1:
-            open_trades = [struct.unpack(">IIII", data[at:at + 16]) for at in range(2, len(data), 16)]
-            found["trade"] = next(((p, b, s) for k, p, b, s in open_trades if k == slot), (0, 0, 0))
-        elif index % 2 and header["slot"] == slot:
+        what, before = own[index]
+        if header["slot"] != slot - before:
+            raise ValueError("state of another block")
+        if what == "rules":
+            found["rules"] = data[12:44], *struct.unpack(">II", data[48:])
+        elif what == "account":
             found["account"] = struct.unpack(">qQIIQQQ32sQI", data)
         else:
-            raise ValueError("state of another block")
+            trades = {k: (p, b, s) for k, p, b, s in struct.iter_unpack(">IIII", data[2:])}
+            found[what] = trades if what == "open" else trades.get(slot, (0, 0, 0))
     elif data[0] == 1:
         if (data[1], int.from_bytes(data[2:6], "big")) != (member, slot) or len(data) != 157:
             raise ValueError("reading of somebody else")

@@ -47,6 +47,10 @@ def same(firmware, reference):
         reading = firmware["reading"]
         assert (reading and tuple(reading[k] for k in ("import_mwh", "export_mwh", "generation_mwh", "uncertainty_mwh"))) == reference["reading"]
         assert (firmware["account"] and firmware["account"]["balance_ucr"]) == (reference["account"] and reference["account"][0])
+        still = firmware["open"]
+        assert (still if still is None else {t["slot"]: (t["price_ucr_per_kwh"], t["bought_mwh"], t["sold_mwh"]) for t in still}) == reference["open"]
+        rules = firmware["rules"]
+        assert (rules and (bytes.fromhex(rules["genesis"]), rules["import_limit_mwh"], rules["export_limit_mwh"])) == reference["rules"]
 
 
 def reference(data, genesis):
@@ -155,11 +159,11 @@ def test_a_receipt_holds_nothing_of_the_others():
     data = receipts.receipt(archive, feeder, 2, 5)
     for height in (4, 6):
         block, _, leaves = archive.block(feeder, height)
-        own = {receipts.trees.leaf_salt(block.salt, tree, i) for tree, records in ((b"b", block.leaves()), (b"s", leaves))
+        own = {receipts.trees.leaf_salt(block.salt, tree, i) for tree, records in ((b"b", block.leaves()), (b"S", leaves))
                for i, r in enumerate(records) if r in data and len(r) > 2}
         assert len(own) in (1, 2) and all(salt in data for salt in own)
         assert block.salt not in data, "with it all leaves could be guessed"
-        for tree, records in ((b"b", block.leaves()), (b"s", leaves)):
+        for tree, records in ((b"b", block.leaves()), (b"S", leaves)):
             for i, r in enumerate(records):
                 salt = receipts.trees.leaf_salt(block.salt, tree, i)
                 assert salt in own or (salt not in data and (len(r) <= 2 or r not in data))

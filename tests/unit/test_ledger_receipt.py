@@ -44,7 +44,7 @@ class Kept:
 
     def leaf(self, which, slot, tree, index, data=None):
         body = self.proposal(slot).body
-        records = list(body.leaves()) if tree == b"b" else State.parse(self.states[slot]).leaves()
+        records = list(body.leaves()) if tree == salted.BODY else State.parse(self.states[slot]).leaves()
         salts = [salted.leaf_salt(body.salt, tree, i) for i in range(len(records))]
         path = proofs.prove(proofs.nodes_of([merkle.hash_leaf(x, r) for x, r in zip(salts, records)]), len(records), index)
         data = records[index] if data is None else data
@@ -61,7 +61,7 @@ class Kept:
         certificate = certificate or self.certificate(SLOT + 1)
         links = links or [self.headers[SLOT + 1].raw, b"\0" + self.headers[SLOT].raw, b"\0" + self.headers[SLOT - 1].raw]
         if leaves is None:
-            leaves = [self.leaf(2, SLOT - 1, b"s", 2 * member + 2), self.leaf(2, SLOT - 1, b"b", self.place(SLOT - 1, 3, member)),
+            leaves = [self.leaf(2, SLOT - 1, b"S", 3 * member + 3), self.leaf(2, SLOT - 1, b"b", self.place(SLOT - 1, 3, member)),
                       self.leaf(0, SLOT + 1, b"b", self.place(SLOT + 1, 1, member))]
         return b"".join([bytes([14, member]) + slot.to_bytes(4, "big") + (self.regime if regime is None else regime)] + certificate.pieces() + [bytes([len(links)])] + links
                         + [bytes([len(leaves)])] + leaves + [self.seal(member) if seal is None else seal])
@@ -88,20 +88,48 @@ def test_a_receipt_shows_reading_order_and_trade():
         fills = before.fills(SLOT)
         price = [t[1] for a in before.accounts for t in a.open() if t[0] == SLOT][0]
         assert (r.member, r.slot, r.header.slot, r.settled.slot, r.cleared.slot) == (m, SLOT, SLOT + 1, SLOT + 1, SLOT - 1)
-        assert r.trades.get(SLOT) == ([price] + list(fills[m]) if m in fills else None)
+        assert r.trade == ([price] + list(fills[m]) if m in fills else [0, 0, 0])
         assert (r.order.member, r.order.slot, r.reading.member, r.reading.slot) == (m, SLOT, m, SLOT)
-        assert r.signatures == r.quorum == 3 and not r.account and not r.others
+        assert r.signatures == r.quorum == 3 and not r.account and not r.others and r.open is r.rules is None
     assert len([m for m in range(4) if m in fills]) > 1, "nobody traded"
 
 
 def test_own_account_and_any_other_record():
     k = kept()
-    account = k.receipt(1, SLOT, k.certificate(SLOT), [k.headers[SLOT].raw], [k.leaf(0, SLOT, b"s", 3)], bytes(64))
+    account = k.receipt(1, SLOT, k.certificate(SLOT), [k.headers[SLOT].raw], [k.leaf(0, SLOT, b"S", 4)], bytes(64))
     r = receipt.Receipt(account, {0: k.street.genesis}, lambda genesis: k.members)
-    assert r.account.pack() == State.parse(k.states[SLOT]).accounts[1].pack() and r.reading is r.order is r.trades is None
+    assert r.account.pack() == State.parse(k.states[SLOT]).accounts[1].pack() and r.reading is r.order is r.trade is None
     commit = k.receipt(1, SLOT, k.certificate(SLOT), [k.headers[SLOT].raw], [k.leaf(0, SLOT, b"b", 0)], bytes(64))
     r = receipt.Receipt(commit, {0: k.street.genesis}, lambda genesis: k.members)
     assert [(h.slot, d[0]) for h, d in r.others] == [(SLOT, 2)]
+
+
+def test_rules_and_open_trades_are_shown_when_the_owner_wants():
+    k = kept()
+    state = State.parse(k.states[SLOT - 1])
+    rules = k.receipt(1, leaves=[k.leaf(2, SLOT - 1, b"S", 0)], seal=bytes(64))
+    r = receipt.Receipt(rules, {0: k.street.genesis}, lambda genesis: k.members)
+    g = k.street.genesis
+    assert r.rules == [g] + list(state.limits) and state.slot == SLOT and state.limits == [g.import_limit_mwh, g.export_limit_mwh]
+    assert r.trade is r.account is r.open is r.reading is None
+    for m in range(4):
+        still = k.receipt(m, leaves=[k.leaf(1, SLOT, b"S", 3 * m + 2)], seal=bytes(64))
+        r = receipt.Receipt(still, {0: k.street.genesis}, lambda genesis: k.members)
+        assert sorted(r.open.items()) == [(t[0], list(t[1:])) for t in State.parse(k.states[SLOT]).accounts[m].open() if t[0] <= SLOT]
+        assert r.trade is r.account is r.rules is None
+    assert [m for m in range(4) if [t for t in state.accounts[m].open() if t[0] < SLOT]], "nobody had another open trade"
+
+
+def test_what_a_packed_state_of_the_older_layout_says():
+    k = kept()
+    now = k.states[SLOT]
+    for first in (4, 127, 0):
+        try:
+            State.parse(bytes([first]) + now[1:])
+        except Reject as e:
+            assert e.code == "old-format"
+        else:
+            raise AssertionError(first)
 
 
 def test_an_older_header_by_the_accumulator():
@@ -110,7 +138,7 @@ def test_an_older_header_by_the_accumulator():
     path = proofs.prove_inclusion(proofs.header_nodes(hashes), SLOT + 1, SLOT - 1)
     by = b"\1" + struct.pack(">IIB", SLOT + 1, SLOT - 1, len(path) // 32) + path
     links = [k.headers[SLOT + 1].raw, by + k.headers[SLOT - 1].raw]
-    leaves = [k.leaf(1, SLOT - 1, b"s", 4)]
+    leaves = [k.leaf(1, SLOT - 1, b"S", 6)]
     good = k.receipt(1, SLOT, None, links, leaves, bytes(64))
     assert receipt.Receipt(good, {0: k.street.genesis}, lambda genesis: k.members).cleared.slot == SLOT - 1
     for wrong in (k.headers[SLOT - 2].raw, k.headers[SLOT].raw):
@@ -153,18 +181,23 @@ def test_another_members_or_slots_record_is_refused():
     assert k.code(k.receipt(1, leaves=[reading, reading], seal=bytes(64))) == "wrong-slot", "twice the same"
     assert k.code(k.receipt(1, leaves=[reading])) == "proof-mismatch", "a seal without an order"
     assert k.code(k.receipt(1, leaves=[order], seal=k.seal(2))) == "bad-signature"
-    for index in (0, 3, 5, 8):  # its account, and others' leaves of the state
-        assert k.code(k.receipt(1, leaves=[k.leaf(2, SLOT - 1, b"s", index)], seal=bytes(64))) in ("proof-index", "wrong-slot"), index
-    assert k.code(k.receipt(1, leaves=[k.leaf(0, SLOT + 1, b"s", 4)], seal=bytes(64))) == "wrong-slot", "trades of another block"
-    assert k.code(k.receipt(3, leaves=[k.leaf(2, SLOT - 1, b"s", 9)], seal=bytes(64))) == "proof-index", "the common accounts"
+    for index in (1, 2, 3, 7, 8, 9, 13, 14):
+        assert k.code(k.receipt(1, leaves=[k.leaf(2, SLOT - 1, b"S", index)], seal=bytes(64))) == "proof-index", index
+    for index in (4, 5):
+        assert k.code(k.receipt(1, leaves=[k.leaf(2, SLOT - 1, b"S", index)], seal=bytes(64))) == "wrong-slot", "account and open trades before"
+    for index in (0, 6):
+        assert k.code(k.receipt(1, leaves=[k.leaf(0, SLOT + 1, b"S", index)], seal=bytes(64))) == "wrong-slot", "rules and trade of another slot"
+    for index in (13, 14):
+        assert k.code(k.receipt(4, leaves=[k.leaf(2, SLOT - 1, b"S", index)], seal=bytes(64))) == "not-a-member", "the common accounts"
     assert k.code(k.receipt(4, leaves=[], seal=bytes(64))) == "not-a-member"
 
 
 def test_a_leaf_is_not_another_trees():
     k = kept()
-    state = k.leaf(2, SLOT - 1, b"s", 4)
+    state = k.leaf(2, SLOT - 1, b"S", 6)
     assert k.code(k.receipt(1, leaves=[state[:1] + b"b" + state[2:]], seal=bytes(64))) == "proof-wrong"
     assert k.code(k.receipt(1, leaves=[state[:1] + b"x" + state[2:]], seal=bytes(64))) == "proof-index"
+    assert k.code(k.receipt(1, leaves=[state[:1] + b"s" + state[2:]], seal=bytes(64))) == "old-format"
     assert k.code(k.receipt(1, leaves=[b"\7" + state[1:]], seal=bytes(64))) == "proof-index"
     good = k.leaf(0, SLOT + 1, b"b", k.place(SLOT + 1, 1, 1))
     forged = k.leaf(0, SLOT + 1, b"b", k.place(SLOT + 1, 1, 1), data=good[24:24 + 93] + b"\1" + good[24 + 94:24 + 157])

@@ -125,7 +125,7 @@ def execute(genesis, state, slot, body, verified):
             raise Reject("wrong-envelope")
         verified(envelope)
     _check_orders(genesis, state, slot, body)
-    state.salt = body.salt
+    state.salt, state.slot, state.limits = body.salt, slot + 1, limits(genesis, body, slot + 1)
     for t in _sorted(body.transfers, "transfers", lambda t: (t.member, t.seq)):
         from prosumer.market import green
         green.move(state, t)
@@ -201,7 +201,7 @@ def _clear(genesis, state, slot, body):
     for s in [s for s in state.commits if s <= slot + 1]:
         del state.commits[s]
     tariff = genesis.tariff(slot + 1)
-    cleared = clearing.clear(slot + 1, tariff, limits(genesis, body, slot + 1), orders)
+    cleared = clearing.clear(slot + 1, tariff, state.limits, orders)
     fills = {m: f for m, f in cleared.fills.items() if f != (0, 0)}
     state.trade(slot + 1, cleared.price_ucr_per_kwh, fills)
     pool = settlement.pool_with_utility(tariff, cleared.import_mwh, cleared.export_mwh,

@@ -6,12 +6,13 @@
     certificate (of the first header)
     headers  count, then 146 B each, newest first, and before each but the first how the one above leads to it:
              00 by its `previous`  |  01 by its accumulator: index:4 (of the one above) index:4 path
-    leaves   count, then each: header (which) tree ("b" body, "s" state) index:2 of:2 salt:16 length:2 data path
+    leaves   count, then each: header (which) tree ("b" body, "S" state) index:2 of:2 salt:16 length:2 data path
     seal     signature of the commit behind the order; zeros if no order is shown
     path     count, then 32 B each, from the leaf upwards                                               ≤ 4,096 bytes in all
 
 A leaf stands under the root of its header with the salt of its own: it tells nothing of its neighbours. Leaves of the body:
-the reading, the order, or another record; leaves of the state: the member's account, the member's open trades.
+the reading, the order, or another record; leaves of the state (state.py): the rules, and of the member alone its trade of the slot,
+its account, its older open trades.
 """
 import os
 import struct
@@ -59,8 +60,10 @@ def judge(text, node):
     if r.reading:
         out.update(import_mwh=r.reading.interval_import_mwh, export_mwh=r.reading.interval_export_mwh,
                    generation_mwh=r.reading.interval_generation_mwh)
-    if r.trades and r.slot in r.trades:
-        out["price_ucr_per_kwh"], out["bought_mwh"], out["sold_mwh"] = r.trades[r.slot]
+    if r.trade:
+        out["price_ucr_per_kwh"], out["bought_mwh"], out["sold_mwh"] = r.trade
+    if r.rules:
+        out["number"], out["import_limit_mwh"], out["export_limit_mwh"] = r.rules[0].number, r.rules[1], r.rules[2]
     if r.account:
         out.update(balance_ucr=r.account.balance_ucr, green_mwh=r.account.green_mwh)
     return out
@@ -81,15 +84,17 @@ class Receipt:
     """Parsed and checked in one go: Reject, or every attribute is proven.
 
     genesis: the one in force; header: the certified one; reading, order: records, or None when not shown; settled: header of the block
-    that took the reading; cleared: header of the block that cleared `slot`; trades: {slot: [price_ucr_per_kwh, bought_mwh, sold_mwh]},
-    all that the member had open then, None when not shown; account: its state entry after block `slot`; others: [(header, bytes)].
+    that took the reading; cleared: header of the block that cleared `slot`; trade: [price_ucr_per_kwh, bought_mwh, sold_mwh] in `slot`, zeros
+    when it traded nothing, None when not shown; account: its state entry after block `slot`; open: {slot: trade} of those before the one that
+    this block cleared, not settled then; rules: (Genesis in force after the block that cleared `slot`: members and tariff; import_limit_mwh,
+    export_limit_mwh of `slot`); others: [(header, bytes)].
     """
 
     def __init__(self, data, known, members_of=Members):
         """`known`: {number: Genesis} as `lineage` gives it; `members_of(genesis)`: Members with key tables, which take time to make."""
         if len(data) > MAX_SIZE:
             raise Reject("too-long")
-        self.reading = self.order = self.trades = self.account = self.settled = self.cleared = None
+        self.reading = self.order = self.trade = self.open = self.rules = self.account = self.settled = self.cleared = None
         self.others = []
         cursor = Cursor(data)
         if cursor.uint(1) != 14:
@@ -113,7 +118,7 @@ class Receipt:
         self.quorum, self.voters, self.signatures = members.quorum(), len(members.voters), len(certificate.signatures)
         members.check_certificate(certificate, FINALIZE)
         for _ in range(cursor.uint(1)):
-            self._leaf(cursor, headers, genesis, members)
+            self._leaf(cursor, headers, known, members)
         seal = cursor.take(SIGNATURE_BYTES)
         cursor.end()
         if self.order:
@@ -153,17 +158,19 @@ class Receipt:
             raise Reject("header-missing")
         return headers
 
-    def _leaf(self, cursor, headers, genesis, members):
+    def _leaf(self, cursor, headers, known, members):
         which, tree, index, count = cursor.uint(1), cursor.uint(1), cursor.uint(2), cursor.uint(2)
         salt = cursor.take(merkle.SALT_SIZE)
         data = cursor.take(cursor.uint(2))
-        if which >= len(headers) or tree not in b"bs":
+        if tree == 115:  # "s": all open trades of a member stood in one leaf
+            raise Reject("old-format")
+        if which >= len(headers) or tree not in b"bS":
             raise Reject("proof-index")
         header = headers[which]
         root = header.body_root if tree == 98 else header.state_root
         proofs.verify(root, count, index, merkle.hash_leaf(salt, data), _path(cursor))
-        if tree == 115:
-            return self._state(header, index, count, data)
+        if tree == 83:
+            return self._state(header, index, count, data, known)
         if data[:1] == b"\x01":
             reading = Reading.parse(data)
             if (reading.member, reading.slot) != (self.member, self.slot) or self.reading:
@@ -178,18 +185,27 @@ class Receipt:
         else:
             self.others.append((header, data))
 
-    def _state(self, header, index, count, data):
-        """Account and open trades of member m are leaves 2m + 1 and 2m + 2; the first leaf and the last two are nobody's."""
-        if (index - 1) >> 1 != self.member or index + 2 >= count:
+    def _state(self, header, index, count, data, known):
+        """The rules are leaf 0; account, older open trades and trade of member m are 3m + 1 and the two behind it; the last two are nobody's."""
+        what = index and (index - 1) % 3 + 1
+        if what and (index - 1) // 3 != self.member or index + 2 >= count:
             raise Reject("proof-index")
-        if not index & 1 and header.slot + 1 == self.slot:
-            self.cleared, self.trades = header, {}
-            cursor = Cursor(data)
-            for _ in range(cursor.uint(2)):
-                slot, *trade = struct.unpack(">IIII", cursor.take(16))
-                self.trades[slot] = trade
-            cursor.end()
-        elif index & 1 and header.slot == self.slot:
+        if header.slot + (what in (0, 3)) != self.slot:
+            raise Reject("wrong-slot")
+        if not what:
+            digest, _, *limits = struct.unpack(">32sIII", data[12:])
+            found = [g for g in known.values() if g.hash == digest]
+            if not found:
+                raise Reject("strange-regime")
+            self.rules = found + limits
+        elif what == 1:
             self.account = Account(struct.unpack(_ACCOUNT, data))
         else:
-            raise Reject("wrong-slot")
+            trades = {}
+            for at in range(2, len(data), 16):
+                slot, *trade = struct.unpack_from(">IIII", data, at)
+                trades[slot] = trade
+            if what == 2:
+                self.open = trades
+            else:
+                self.cleared, self.trade = header, trades.get(self.slot, [0, 0, 0])

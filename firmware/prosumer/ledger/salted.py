@@ -2,7 +2,7 @@
 from prosumer.codec import sha256
 from prosumer.ledger import merkle
 
-BODY, STATE = b"b", b"s"
+BODY, STATE = b"b", b"S"
 
 
 def leaf_salt(salt, tree, i):
@@ -11,4 +11,4 @@ def leaf_salt(salt, tree, i):
 
 
 def root(salt, tree, leaves):
-    return merkle.root([merkle.hash_leaf(leaf_salt(salt, tree, i), leaf) for i, leaf in enumerate(leaves)])
+    return merkle.root((merkle.hash_leaf(leaf_salt(salt, tree, i), leaf) for i, leaf in enumerate(leaves)))

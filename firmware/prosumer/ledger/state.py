@@ -1,6 +1,8 @@
 """What every meter agrees on after a block: accounts, open positions, sealed commits. Its root stands in the header.
 
-In front stands the *regime*, which says who votes (epoch:4 excluded:8 genesis:32), with month:2 operator_seq:4 lost_mwh:8 (signed).
+In front stand the rules: the *regime*, which says who votes (epoch:4 excluded:8 genesis:32), then slot:4 import_limit_mwh:4
+export_limit_mwh:4, the envelope that this block cleared `slot` in. Behind the members: feeder_ucr:8 utility_ucr:8 (signed) month:2
+operator_seq:4 lost_mwh:8 (signed), and the sealed commits.
 One account is 92 bytes: balance_ucr:8 (signed) green_mwh:8 next_slot:4 next_seq:4 import_mwh:8 export_mwh:8
 generation_mwh:8 head:32 retired_mwh:8 next_transfer:4; the whole state of 8 members is about 1.3 kB.
 """
@@ -13,7 +15,9 @@ from prosumer.errors import Reject
 from prosumer.ledger import salted
 from prosumer.records import MAX_LATE_READINGS
 
-_COMMON = const(">IQ32sHIq")
+_LAYOUT = const(128)  # added to the number of accounts: none was before open trades stood apart
+_RULES = const(">IQ32sIII")
+_COMMON = const(">qqHIq")
 _ACCOUNT = ">qQIIQQQ32sQI"
 _TRADE = const(">IIII")
 _FIELDS = const(("balance_ucr", "green_mwh", "next_slot", "next_seq", "import_mwh", "export_mwh", "generation_mwh", "head",
@@ -88,11 +92,13 @@ class State:
 
     excluded: bitmap of members whom evidence bars; genesis: hash of the one in force after this block; month: the last one
     the feeder account was shared out for; lost_mwh: what the head meter has and the members have not, not charged yet.
+    slot, limits: the last one cleared, and its (import_limit_mwh, export_limit_mwh).
     """
 
     def __init__(self, genesis=None):
         """Before the first block of `genesis`."""
-        self.epoch = self.excluded = self.month = self.operator_seq = self.lost_mwh = 0
+        self.epoch = self.excluded = self.month = self.operator_seq = self.lost_mwh = self.slot = 0
+        self.limits = 0, 0
         self.genesis = genesis and genesis.hash
         self.accounts = [Account() for _ in genesis.members] if genesis else []
         self.feeder_ucr = self.utility_ucr = 0
@@ -110,18 +116,25 @@ class State:
 
     def regime(self):
         """44 bytes: who votes, under which genesis."""
-        return self._common()[:44]
+        return self._rules()[:44]
 
-    def _common(self):
-        return struct.pack(_COMMON, self.epoch, self.excluded, self.genesis, self.month, self.operator_seq, self.lost_mwh)
+    def _rules(self):
+        return struct.pack(_RULES, self.epoch, self.excluded, self.genesis, self.slot, *self.limits)
 
     def leaves(self):
-        """Canonical bytes: the regime and what goes with it; of each member its account, then its open trades, so that a receipt
-        shows one member alone; the common accounts; commits by slot. Trades: count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each."""
-        out = [self._common()]
+        """Canonical bytes: the rules; of each member its account, its older open trades, its trade of `slot` alone, so that a receipt
+        of that slot shows nothing else; the common accounts; commits by slot. Trades: count:2, then slot:4 price:4 bought_mwh:4
+        sold_mwh:4 each."""
+        out = [self._rules()]
+        mark = struct.pack(">I", self.slot)
         for a in self.accounts:
-            out += [a.pack(), struct.pack(">H", len(a.trades) // 16) + a.trades]
-        out.append(struct.pack(">qq", self.feeder_ucr, self.utility_ucr))
+            end = len(a.trades)
+            if a.trades[-16:-12] == mark:
+                end -= 16
+            out.append(a.pack())
+            for trades in (a.trades[:end], a.trades[end:]):
+                out.append(struct.pack(">H", len(trades) // 16) + trades)
+        out.append(struct.pack(_COMMON, self.feeder_ucr, self.utility_ucr, self.month, self.operator_seq, self.lost_mwh))
         commits = b""
         for slot in sorted(self.commits):
             digests = self.commits[slot]
@@ -135,20 +148,22 @@ class State:
         return salted.root(self.salt, salted.STATE, self.leaves())
 
     def pack(self):
-        return bytes([len(self.accounts)]) + self.salt + b"".join(self.leaves())
+        return bytes([_LAYOUT + len(self.accounts)]) + self.salt + b"".join(self.leaves())
 
     @staticmethod
     def read(cursor):
-        n = cursor.uint(1)
+        n = cursor.uint(1) - _LAYOUT
+        if n < 0:
+            raise Reject("old-format")
         state = State()
         state.salt = cursor.take(16)
-        (state.epoch, state.excluded, state.genesis, state.month, state.operator_seq,
-         state.lost_mwh) = struct.unpack(_COMMON, cursor.take(struct.calcsize(_COMMON)))
+        state.epoch, state.excluded, state.genesis, state.slot, *state.limits = struct.unpack(_RULES, cursor.take(56))
         for _ in range(n):
-            a = Account(struct.unpack(_ACCOUNT, cursor.take(struct.calcsize(_ACCOUNT))))
+            a = Account(struct.unpack(_ACCOUNT, cursor.take(92)))
             a.trades = cursor.take(16 * cursor.uint(2))
+            a.trades += cursor.take(16 * cursor.uint(2))
             state.accounts.append(a)
-        state.feeder_ucr, state.utility_ucr = struct.unpack(">qq", cursor.take(16))
+        state.feeder_ucr, state.utility_ucr, state.month, state.operator_seq, state.lost_mwh = struct.unpack(_COMMON, cursor.take(30))
         for _ in range(cursor.uint(2)):
             slot = cursor.uint(4)
             state.commits[slot] = {}

@@ -78,12 +78,12 @@ def block(archive, feeder, slot):
     return format.file_of(proposal, certificate)
 
 
-def receipt(archive, feeder, slot, member=None):
-    return receipts.receipt(archive, feeder, _needed(member), slot)
+def receipt(archive, feeder, slot, member=None, show=receipts.SLOT):
+    return receipts.receipt(archive, feeder, _needed(member), slot, show)
 
 
-def account(archive, feeder, member=None, slot=None):
-    return receipts.entry(archive, feeder, _needed(member), slot)
+def account(archive, feeder, member=None, slot=None, show=("account",)):
+    return receipts.entry(archive, feeder, _needed(member), slot, show)
 
 
 def searched(archive, feeder, kind, member=None, first=None, last=None, min_mwh=None, max_mwh=None, side=None, limit=100, proofs=1):

@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
-VERSION = "1"
+VERSION = "2"
 
 # BLOB is BYTEA in PostgreSQL. Numbers of the ledger fit 64 bits, signed.
 SCHEMA = """

@@ -1,8 +1,9 @@
 """All that the archive knows of the ledger's bytes, on top of the decoder and the books of `prosumer verify`. What changes in a record
 or in the state changes here and nowhere else in the archive.
 
-    state leaves  the regime (epoch:4 excluded:8 genesis:32) with month:2 operator_seq:4 lost_mwh:8; of each member its account,
-                  then its open trades (count:2, then slot:4 price:4 bought_mwh:4 sold_mwh:4 each); the common accounts; sealed commits
+    state leaves  the rules (epoch:4 excluded:8 genesis:32, then the slot:4 just cleared and its import_limit_mwh:4 export_limit_mwh:4); of
+                  each member its account, its older open trades, its trade of that slot (count:2, then slot:4 price:4 bought_mwh:4
+                  sold_mwh:4 each); the common accounts with month:2 operator_seq:4 lost_mwh:8; sealed commits
 """
 import base64
 import struct
@@ -18,6 +19,8 @@ from . import trees
 
 HEADER_SIZE = records.HEADER_SIZE
 READING, COMMIT, ORDER = 1, 2, 3
+BODY, STATE = b"b", b"S"
+RULES = 0  # its place among the leaves of the state
 _ACCOUNT = ">qQIIQQQ32sQI"
 
 
@@ -98,26 +101,31 @@ def regime_of(leaves):
 
 
 def account_place(member):
-    return 2 * member + 1
+    return 3 * member + 1
 
 
-def trades_place(member):
-    return 2 * member + 2
+def open_place(member):
+    """Its trades of slots before the one just cleared, not settled yet."""
+    return 3 * member + 2
+
+
+def trade_place(member):
+    """Its trade of the slot just cleared."""
+    return 3 * member + 3
 
 
 def books_of(genesis, salt=bytes(16), leaves=()):
     """The books after a block, from the leaves of its state; those of the genesis without any."""
     books = Books(genesis)
     books.salt = salt
-    for m in range((len(leaves) - 3) // 2):
+    for m in range((len(leaves) - 3) // 3):
         books.accounts[m] = Account(*struct.unpack(_ACCOUNT, leaves[account_place(m)]))
-        data = leaves[trades_place(m)]
-        for at in range(2, len(data), 16):
-            slot, price, bought, sold = struct.unpack(">IIII", data[at:at + 16])
-            books.positions.setdefault(slot, (price, {}))[1][m] = (bought, sold)
+        for data in leaves[open_place(m)], leaves[trade_place(m)]:
+            for slot, price, bought, sold in struct.iter_unpack(">IIII", data[2:]):
+                books.positions.setdefault(slot, (price, {}))[1][m] = (bought, sold)
     if leaves:
-        books.epoch, books.excluded, _, books.month, books.operator_seq, books.lost_mwh = struct.unpack(">IQ32sHIq", leaves[0])
-        books.feeder_ucr, books.utility_ucr = struct.unpack(">qq", leaves[-2])
+        books.epoch, books.excluded, _, books.slot, *books.limits = struct.unpack(">IQ32sIII", leaves[RULES])
+        books.feeder_ucr, books.utility_ucr, books.month, books.operator_seq, books.lost_mwh = struct.unpack(">qqHIq", leaves[-2])
         r = records.Reader(leaves[-1], "commits")
         for _ in range(r.unpack(">H")[0]):
             slot, count = r.unpack(">IB")
@@ -132,11 +140,11 @@ def account_of(leaf):
 
 
 def state_root(books):
-    return trees.bound(b"\2", len(books.leaves()), _top(trees.salted_leaves(books.salt, b"s", books.leaves())))
+    return trees.bound(b"\2", len(books.leaves()), _top(trees.salted_leaves(books.salt, STATE, books.leaves())))
 
 
 def body_root(block):
-    leaves = trees.salted_leaves(block.salt, b"b", block.leaves())
+    leaves = trees.salted_leaves(block.salt, BODY, block.leaves())
     return trees.bound(b"\2", len(leaves), _top(leaves))
 
 

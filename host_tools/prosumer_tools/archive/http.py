@@ -2,7 +2,7 @@
 
     GET /                                   feeders
     GET /FEEDER/status   /genesis?number=0   /headers?first=0&count=2016   /catch-up?old=N   /consistency?old=N&new=M
-    GET /FEEDER/receipt?member=M&slot=K   /account?member=M[&slot=K]   /search?kind=trades&member=M&first=K&…   /block?slot=K
+    GET /FEEDER/receipt?member=M&slot=K[&show=trade,rules]   /account?member=M[&slot=K][&show=…]   /search?kind=trades&member=M&first=K&…   /block?slot=K
         with `Authorization: Bearer TOKEN` (answers.py: who may ask what)
 """
 import json
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from .answers import Forbidden, answer, asker
 from .chain import Refused
 
-_WORDS = ("kind", "side")
+_WORDS = ("kind", "side", "show")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -9,46 +9,57 @@ from .chain import Refused
 
 TYPE = 14
 MAX_SIZE = 4096
-BODY, STATE = b"b", b"s"
+SLOT = ("order", "trade", "reading")  # what a receipt shows unless its owner wants otherwise
+SHOW = (*SLOT, "rules", "account", "open")
 
 
-def receipt(archive, feeder, member, slot):
-    """What `member` did in `slot`: its order and trade with the block that cleared it, its reading with the block that settled it."""
+def receipt(archive, feeder, member, slot, show=SLOT):
+    """What `member` did in `slot`, and of that only what `show` names.
+
+    order, trade  with the block that cleared the slot; reading  with the block that settled it; of these three, those that there are
+    rules         who was a member under which tariff after the block that cleared the slot, and what the wires carried in it
+    account       balance, green coins, registers after block `slot`; open  trades up to `slot` that were not settled then"""
+    show = show.replace(",", " ").split() if isinstance(show, str) else show
+    unknown = [what for what in show if what not in SHOW]
+    if unknown or not show:
+        raise Refused(f"a receipt cannot show {' '.join(unknown) or 'nothing'}; it can show {', '.join(SHOW)}")
     if not 0 <= member < archive.genesis(feeder).n:
         raise Refused(f"no member {member} on this feeder")
     shown, seal = [], bytes(64)  # shown: (height, tree, leaf index)
     cleared = archive.height_of(feeder, slot - 1)
-    if cleared is not None:
-        shown.append((cleared, STATE, format.trades_place(member)))
+    for what, block, place in (("rules", slot - 1, format.RULES), ("trade", slot - 1, format.trade_place(member)),
+                               ("account", slot, format.account_place(member)), ("open", slot, format.open_place(member))):
+        height = archive.height_of(feeder, block) if what in show else None
+        if height is not None and place + 2 < len(archive.block(feeder, height)[2]):
+            shown.append((height, format.STATE, place))
+        elif what in show and what != "trade":
+            raise Refused(f"there is no {what} to show: slot {block} has no block, or not with member {member}")
+    if cleared is not None and "order" in show:
         block = archive.block(feeder, cleared)[0]
         place = [i for i, o in enumerate(block.orders) if o.member == member]
         if place:
-            shown.append((cleared, BODY, format.first_leaf(block, block.orders) + place[0]))
+            shown.append((cleared, format.BODY, format.first_leaf(block, block.orders) + place[0]))
             sealed = archive.block(feeder, archive.height_of(feeder, slot - 2))[0]
             seal = [c.signature for c in sealed.commits if c.member == member][0]
     row = archive.db.one("SELECT height FROM readings WHERE feeder = ? AND member = ? AND slot = ?", feeder, member, slot)
-    if row:
+    if row and "reading" in show:
         readings = archive.block(feeder, row[0])[0]
         place = [i for i, r in enumerate(readings.readings) if (r.member, r.slot) == (member, slot)][0]
-        shown.append((row[0], BODY, format.first_leaf(readings, readings.readings) + place))
+        shown.append((row[0], format.BODY, format.first_leaf(readings, readings.readings) + place))
     if not shown:
-        raise Refused(f"nothing is known of slot {slot}: it was void and has no reading of member {member}, or it is not final yet")
+        raise Refused(f"nothing is known of slot {slot}: it was void and has no reading of member {member}, or it is not final yet"
+                      if set(SLOT) <= set(show) else f"there is no {', '.join(show)} of member {member} in slot {slot}")
     return build(archive, feeder, member, slot, shown, seal)
 
 
-def entry(archive, feeder, member, slot=None):
+def entry(archive, feeder, member, slot=None, show=("account",)):
     """A member's own entry of the state after block `slot` (default: the newest certified one)."""
-    if not 0 <= member < archive.genesis(feeder).n:
-        raise Refused(f"no member {member} on this feeder")
     if slot is None:
         newest = archive.db.one("SELECT slot FROM blocks WHERE feeder = ? AND certificate <> ? ORDER BY height DESC LIMIT 1", feeder, b"")
         if not newest:
             raise Refused("there is no final block yet")
         slot = newest[0]
-    height = archive.height_of(feeder, slot)
-    if height is None:
-        raise Refused(f"slot {slot} has no block")
-    return build(archive, feeder, member, slot, [(height, STATE, format.account_place(member))])
+    return receipt(archive, feeder, member, slot, show)
 
 
 def transfer(archive, feeder, member, height, place):
@@ -58,7 +69,7 @@ def transfer(archive, feeder, member, height, place):
 
 def record(archive, feeder, member, height, index):
     """Any other record of a body, by its place among the leaves."""
-    return build(archive, feeder, member, archive.block(feeder, height)[0].slot, [(height, BODY, index)])
+    return build(archive, feeder, member, archive.block(feeder, height)[0].slot, [(height, format.BODY, index)])
 
 
 def build(archive, feeder, member, slot, shown, seal=bytes(64)):
@@ -81,7 +92,7 @@ def build(archive, feeder, member, slot, shown, seal=bytes(64)):
         out += struct.pack(">BcHH", place[height], tree, index, len(records)) + trees.leaf_salt(archive.block(feeder, height)[0].salt, tree, index)
         out += struct.pack(">H", len(records[index])) + records[index] + bytes([len(path)]) + b"".join(path)
     if len(out + seal) > MAX_SIZE:  # the reading came days late and its block has no certificate of its own
-        raise Refused(f"the receipt would have {len(out + seal):,} bytes; show the order and the reading in two")
+        raise Refused(f"the receipt would have {len(out + seal):,} bytes; show less in each of two")
     return out + seal
 
 

@@ -203,10 +203,10 @@ class Archive:
         return format.books_of(genesis, block.salt, leaves)
 
     def leaf_nodes(self, feeder, height, tree):
-        """(records, hash tree over their salted leaves) of a block's body (b"b") or state (b"s")."""
+        """(records, hash tree over their salted leaves) of a block's body (format.BODY) or state (format.STATE)."""
         opened = self._open(feeder, height)
         if tree not in opened[3]:
-            records = opened[0].leaves() if tree == b"b" else opened[2]
+            records = opened[0].leaves() if tree == format.BODY else opened[2]
             opened[3][tree] = records, trees.grown(trees.salted_leaves(opened[0].salt, tree, records))
         return opened[3][tree]
 

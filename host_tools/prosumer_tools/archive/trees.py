@@ -10,7 +10,7 @@ def sha256(*parts):
 
 
 def leaf_salt(salt, tree, index):
-    """`tree`: b"b" body, b"s" state."""
+    """`tree`: b"b" body, b"S" state."""
     return sha256(salt, tree, index.to_bytes(2, "big"))[:16]
 
 

@@ -36,9 +36,7 @@ def text(r, name=None):
     else:
         hidden.append(f"{who}'s order, if there was one")
     if r["trade"]:
-        t = r["trade"]
-        what = " and ".join(f"{verb} {kwh(t[key])}" for verb, key in (("bought", "bought_mwh"), ("sold", "sold_mwh")) if t[key])
-        out.append(f"  trade      {what} at {price(t['price_ucr_per_kwh'])}" if what else "  trade      none: nothing bought or sold in this slot")
+        out.append(f"  trade      {_trade(r['trade']) or 'none: nothing bought or sold in this slot'}")
     else:
         hidden.append("whether anything was traded in the slot")
     if r["cleared"]:
@@ -49,6 +47,8 @@ def text(r, name=None):
         m = r["reading"]
         out.append(f"  reading    signed by the meter: took {kwh(m['import_mwh'])}, gave {kwh(m['export_mwh'])}, generated {kwh(m['generation_mwh'])},"
                    f" ± {kwh(m['uncertainty_mwh'])}; accuracy class {m['accuracy']}, flags {m['flags']}; taken by block {m['settled_slot']}")
+        taken, given, generated = map(kwh, m["registers_mwh"])
+        out.append(f"             what it signed says its registers too: {taken} taken, {given} given, {generated} generated")
     else:
         hidden.append("the meter's reading")
     if r["money"]:
@@ -60,16 +60,35 @@ def text(r, name=None):
                    f" {kwh(a['retired_mwh'])} retired,"
                    f" registers {kwh(a['import_mwh'])} taken, {kwh(a['export_mwh'])} given; readings settled up to slot {a['next_slot'] - 1}")
     else:
-        hidden.append("balance, green coins and registers")
+        hidden.append("balance and green coins" if r["reading"] else "balance, green coins and registers")
+    if r["open"] is not None:
+        trades = "; ".join(f"slot {t['slot']}: {_trade(t)}" for t in r["open"])
+        out.append(f"  open       after block {r['slot']}, of slots up to {r['slot']}: {trades or 'nothing'}")
+    else:
+        hidden.append(f"{who}'s trades of other slots")
+    if r["rules"]:
+        out += _rules(r["rules"], r["slot"], who)
     for t in r["transfers"]:
         out.append(f"  transfer   in block {t['slot']}: {_transfer(t)}")
     for o in r["others"]:
         out.append(f"  record     of type {o['type']} in block {o['slot']}: {o['hex'][:48]}…")
-    also = [str(s) for s in r["open"] if s != r["slot"]]
-    if also:
-        out += ["", f"Shown with it: the member's open trades of slot {', '.join(also)} (they stand in the same leaf)."]
     out += ["", "NOT SHOWN: " + "; ".join(hidden) + ".", "It does not prove that the meter measured right, only what it signed and the street agreed on."]
     return "\n".join(out)
+
+
+def _trade(t):
+    """In words; empty if nothing was traded."""
+    what = " and ".join(f"{verb} {kwh(t[key])}" for verb, key in (("bought", "bought_mwh"), ("sold", "sold_mwh")) if t[key])
+    return what and f"{what} at {price(t['price_ucr_per_kwh'])}"
+
+
+def _rules(r, slot, who):
+    roles = [word for bit, word in ((1, "generates"), (2, "stores"), (4, "meters the feeder's head"), (128, "has left")) if r["roles"] & bit]
+    fuse = f"fuse {r['fuse_a']} A, {'three phases' if not r['phase'] else 'phase ' + str(r['phase'])}"
+    return [f"  rules      genesis number {r['number']} was in force after block {slot - 1}: {who} {', '.join(roles) or 'takes only'}, {fuse}",
+            f"             tariff of slot {slot}: retail {price(r['retail_ucr_per_kwh'])}, feed-in {price(r['feed_in_ucr_per_kwh'])},"
+            f" local fee {price(r['local_fee_ucr_per_kwh'])}",
+            f"             wires of slot {slot}: up to {kwh(r['import_limit_mwh'])} in and {kwh(r['export_limit_mwh'])} out for the whole feeder"]
 
 
 def _transfer(t):

@@ -22,12 +22,11 @@ from prosumer.records import Transfer
 
 def told(known, r):
     genesis = r.genesis
-    trade = r.trades and r.trades.get(r.slot)
     out = {"member": r.member, "slot": r.slot, "street": genesis.name, "feeder": genesis.feeder_id.hex(), "start_s": genesis.start_s,
            "slot_s": genesis.slot_s, "number": genesis.number, "excluded": [m for m in range(64) if r.excluded >> m & 1],
            "members": genesis.n, "voters": r.voters, "quorum": r.quorum, "signatures": r.signatures, "header_slot": r.header.slot,
            "header": r.header.hash(genesis.feeder_id).hex(), "order": None, "trade": None, "cleared": None, "reading": None, "money": None,
-           "account": None, "open": [], "others": [], "transfers": []}
+           "account": None, "open": None, "rules": None, "others": [], "transfers": []}
     for h, data in r.others:
         if data[0] == 11:
             t = Transfer.parse(data)
@@ -37,22 +36,31 @@ def told(known, r):
             out["others"].append({"slot": h.slot, "type": data[0], "hex": data.hex()})
     if r.order:
         out["order"] = {"buy": r.order.buy, "sell": r.order.sell}
-    if r.trades is not None:
-        price, bought, sold = trade or (0, 0, 0)
+    if r.trade:
+        price, bought, sold = r.trade
         out["trade"] = {"price_ucr_per_kwh": price, "bought_mwh": bought, "sold_mwh": sold}
-        out["open"] = sorted(r.trades)
     if r.cleared:
         out["cleared"] = {"slot": r.cleared.slot, "price_ucr_per_kwh": r.cleared.price_ucr_per_kwh, "volume_mwh": r.cleared.volume_mwh}
     if r.reading:
         m = r.reading
         out["reading"] = {"seq": m.seq, "import_mwh": m.interval_import_mwh, "export_mwh": m.interval_export_mwh,
                           "generation_mwh": m.interval_generation_mwh, "uncertainty_mwh": m.uncertainty_mwh, "flags": m.flags,
-                          "accuracy": m.accuracy, "settled_slot": r.settled.slot}
+                          "accuracy": m.accuracy, "settled_slot": r.settled.slot,
+                          "registers_mwh": [m.import_mwh, m.export_mwh, m.generation_mwh]}
         # by the rules in force there; with other geneses known, only the certified header itself is surely under this one
-        if r.trades is not None and not fault(genesis, m) and (len(known) == 1 or r.settled is r.header):
+        if r.trade and not fault(genesis, m) and (len(known) == 1 or r.settled is r.header):
             e = settle(genesis.tariff(r.slot), price, bought, sold, m.interval_import_mwh, m.interval_export_mwh)
             out["money"] = {"member_ucr": e.member_ucr, "trade_ucr": e.trade_ucr, "loss_ucr": e.loss_ucr, "fee_ucr": e.fee_ucr,
                             "imbalance_ucr": e.imbalance_ucr}
+    if r.rules:
+        g, import_mwh, export_mwh = r.rules
+        key, roles, fuse_a, phase = g.members[r.member] if r.member < g.n else (b"", 128, 0, 0)
+        t = g.tariff(r.slot)
+        out["rules"] = {"number": g.number, "genesis": g.hash.hex(), "key": key.hex(), "roles": roles, "fuse_a": fuse_a, "phase": phase,
+                        "retail_ucr_per_kwh": t.retail_ucr_per_kwh, "feed_in_ucr_per_kwh": t.feed_in_ucr_per_kwh,
+                        "local_fee_ucr_per_kwh": t.local_fee_ucr_per_kwh, "import_limit_mwh": import_mwh, "export_limit_mwh": export_mwh}
+    if r.open is not None:
+        out["open"] = [{"slot": s, "price_ucr_per_kwh": r.open[s][0], "bought_mwh": r.open[s][1], "sold_mwh": r.open[s][2]} for s in sorted(r.open)]
     if r.account:
         a = r.account
         out["account"] = {"balance_ucr": a.balance_ucr, "green_mwh": a.green_mwh, "next_slot": a.next_slot, "import_mwh": a.import_mwh,
@@ -86,6 +94,7 @@ REASONS = {
     "proof-wrong": "a record is not under the header it is said to be under", "proof-size": "a proof is too short or too long",
     "proof-index": "a record is said to stand where it cannot", "wrong-slot": "a record is of another member or slot",
     "header-missing": "it has no header", "not-a-voter": "somebody signed who does not vote",
+    "old-format": "it was made by an older version, in which all open trades of a member stood in one leaf of the state",
     "no-evidence": "it does not show why a member is excluded", "strange-regime": "it is under a genesis that is not known here:"
     " give it with --amendment",
 }

@@ -3,6 +3,11 @@
 In:  a folder of a run, or an archive (a file, or a PostgreSQL URL)
 Out: a receipt of at most 4,096 bytes (reading → order → trade → header and certificate), and with --qr a page of QR symbols for a phone.
      Whoever has the feeder's genesis.bin checks it with `prosumer check-receipt`.
+
+What it shows is its owner's choice, each thing a leaf with a salt of its own, so that the rest cannot be guessed from the hashes beside it:
+    order    what the meter offered or asked for, sealed before the others' were known      reading  what it measured, with its registers
+    trade    price and energy of this slot, or that there was none                          rules    the member's entry, tariff and envelope
+    account  balance, green coins and registers after the block of this slot                open     trades up to this slot not settled then
 """
 import sys
 from pathlib import Path
@@ -20,7 +25,8 @@ def add_parser(subparsers):
     p.add_argument("source", metavar="RUN", help="folder of a run, or an archive")
     p.add_argument("--member", required=True, metavar="M", help="number, or in a run the name of the home")
     p.add_argument("--slot", type=int, metavar="K", help="the slot of delivery; with --account the block (default: the newest)")
-    p.add_argument("--account", action="store_true", help="the member's own entry of the state: balance, green coins, registers")
+    p.add_argument("--show", metavar="WHAT", help=f"some of {','.join(receipts.SHOW)} (default: {','.join(receipts.SLOT)})")
+    p.add_argument("--account", action="store_true", help="the same as --show account, and the newest block without --slot")
     p.add_argument("--feeder", metavar="ID", help="which feeder of an archive: its id or name")
     p.add_argument("--out", required=True, type=Path, metavar="FILE", help="where to write the receipt")
     p.add_argument("--qr", type=Path, metavar="FILE", help="QR symbols too: a page (.html), or pictures FILE-1.png … (.png)")
@@ -29,14 +35,16 @@ def add_parser(subparsers):
 
 
 def run(args):
+    show = args.show or ("account" if args.account else ",".join(receipts.SLOT))
+    if args.account and "account" not in show.split(","):
+        show += ",account"
     if args.slot is None and not args.account:
         print("prosumer receipt: --slot is needed (or --account)", file=sys.stderr)
         return 2
     try:
         source = Source(args.source, args.feeder)
         member = source.member(args.member)
-        make = receipts.entry if args.account else receipts.receipt
-        data = make(source.archive, source.feeder, member, args.slot)
+        data = receipts.entry(source.archive, source.feeder, member, args.slot, show)
         args.out.write_bytes(data)
         written = [args.out, *write_qr(args.qr, data, f"Receipt of member {member}, slot {args.slot}")] if args.qr else [args.out]
         if args.amendments:

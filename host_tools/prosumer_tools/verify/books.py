@@ -49,6 +49,7 @@ class Books(Accounts):
         self.commits = {}    # slot → {member: digest}
         self.salt = bytes(16)
         self.epoch = self.excluded = self.month = self.operator_seq = self.lost_mwh = 0
+        self.slot, self.limits = 0, (0, 0)  # the last one cleared, and what the wires carry in it
 
     def regime(self):
         """Who votes, as 44 bytes: epoch, excluded members, genesis in force."""
@@ -65,22 +66,23 @@ class Books(Accounts):
         return sum(a.balance_ucr for a in self.accounts) + self.feeder_ucr + self.utility_ucr == 0
 
     def root(self):
-        """As the layout has it: regime, each member's account and open trades, common accounts, commits. Empty if a number does not fit."""
+        """As the layout has it: rules, each member's account, older open trades and newest one, common accounts, commits. Empty if a number
+        does not fit."""
         try:
-            return salted_root(self.salt, b"s", self.leaves())
+            return salted_root(self.salt, b"S", self.leaves())
         except struct.error:
             return b""
 
     def leaves(self):
         leaves = []
         for m, account in enumerate(self.accounts):
-            trades = [struct.pack(">IIII", s, p, *fills[m]) for s, (p, fills) in sorted(self.positions.items()) if m in fills]
-            leaves += [account.pack(), struct.pack(">H", len(trades)) + b"".join(trades)]
+            trades = [(s, p, *fills[m]) for s, (p, fills) in sorted(self.positions.items()) if m in fills]
+            leaves += [account.pack(), _trades(t for t in trades if t[0] != self.slot), _trades(t for t in trades if t[0] == self.slot)]
         commits = struct.pack(">H", len(self.commits))
         for slot, digests in sorted(self.commits.items()):
             commits += struct.pack(">IB", slot, len(digests)) + b"".join(bytes([m]) + d for m, d in sorted(digests.items()))
-        first = self.regime() + struct.pack(">HIq", self.month, self.operator_seq, self.lost_mwh)
-        return [first, *leaves, struct.pack(">qq", self.feeder_ucr, self.utility_ucr), commits]
+        common = struct.pack(">qqHIq", self.feeder_ucr, self.utility_ucr, self.month, self.operator_seq, self.lost_mwh)
+        return [self.regime() + struct.pack(">III", self.slot, *self.limits), *leaves, common, commits]
 
     def apply(self, block, fault):
         """Book one block. `fault(record or None, text)`."""
@@ -94,7 +96,7 @@ class Books(Accounts):
         for o in block.orders:  # before anything of this block counts
             self._barred(o, fault)
             self._credit(o, fault)
-        self.salt = block.salt
+        self.salt, self.slot, self.limits = block.salt, slot + 1, limits
         entries, self.minted, self.coins = [], {}, []
         _in_order(block.transfers, lambda t: (t.member, t.seq), fault)
         for t in block.transfers:
@@ -270,6 +272,11 @@ class Books(Accounts):
         self.feeder_ucr += pool
         self.utility_ucr -= pool
         return Outcome(cleared, limits, entries, penalized, self.minted, coins=self.coins, tariff=g.tariff(slot))
+
+
+def _trades(trades):
+    packed = [struct.pack(">IIII", *t) for t in trades]
+    return struct.pack(">H", len(packed)) + b"".join(packed)
 
 
 def _in_order(records, key, fault):
