@@ -337,6 +337,8 @@ def test_http_answers_everybody_a_member_and_the_operator(server):
     assert get(server, root + "/block?slot=4", all_of_it)[1][4:] == b"".join(archive.bytes_of(feeder, 4))
     data = get(server, root + "/receipt?slot=4", mine)[1]
     assert data == receipts.receipt(archive, feeder, 1, 4)
+    assert get(server, root + "/receipt?slot=4&show=trade,rules", mine)[1] == receipts.receipt(archive, feeder, 1, 4, ("trade", "rules"))
+    assert "cannot show all" in get(server, root + "/receipt?slot=4&show=all", mine)[1]["error"]
     hits = get(server, root + "/search?kind=readings", mine)[1]["hits"]
     assert {h["member"] for h in hits} == {1} and base64.b64decode(hits[3]["receipt"])[0] == 14
     assert {h["member"] for h in get(server, root + "/search?kind=readings&proofs=0&first=4&last=4", all_of_it)[1]["hits"]} == {0, 1, 2, 3}
