@@ -133,9 +133,9 @@ def test_a_receipt_of_somebody_elses_leaf_or_of_the_older_layout_is_refused(eigh
     assert data.count(place) == 1
     old, body, further = (data.replace(place, struct.pack(">cHH", *changed)) for changed in (
         (b"s", format.trade_place(MEMBER), 27), (b"b", format.trade_place(MEMBER), 27), (b"S", format.open_place(MEMBER), 27)))
-    assert [f["refused"] for f in check_receipt.check([old, body, further], paper.record)] == ["old-format", "proof-wrong", "proof-wrong"]
+    assert [f["refused"] for f in check_receipt.check([old, body, further], paper.record)] == ["older-layout", "proof-wrong", "proof-wrong"]
     assert not any(reference(x, paper.record) for x in (old, body, further))
-    assert "older version" in check_receipt.REASONS["old-format"]
+    assert "older version" in check_receipt.REASONS["older-layout"]
 
 
 def test_rules_prove_entry_tariff_and_envelope_before_and_after_an_amendment():

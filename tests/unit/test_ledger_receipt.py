@@ -127,7 +127,7 @@ def test_what_a_packed_state_of_the_older_layout_says():
         try:
             State.parse(bytes([first]) + now[1:])
         except Reject as e:
-            assert e.code == "old-format"
+            assert e.code == "older-layout"
         else:
             raise AssertionError(first)
 
@@ -197,7 +197,7 @@ def test_a_leaf_is_not_another_trees():
     state = k.leaf(2, SLOT - 1, b"S", 6)
     assert k.code(k.receipt(1, leaves=[state[:1] + b"b" + state[2:]], seal=bytes(64))) == "proof-wrong"
     assert k.code(k.receipt(1, leaves=[state[:1] + b"x" + state[2:]], seal=bytes(64))) == "proof-index"
-    assert k.code(k.receipt(1, leaves=[state[:1] + b"s" + state[2:]], seal=bytes(64))) == "old-format"
+    assert k.code(k.receipt(1, leaves=[state[:1] + b"s" + state[2:]], seal=bytes(64))) == "older-layout"
     assert k.code(k.receipt(1, leaves=[b"\7" + state[1:]], seal=bytes(64))) == "proof-index"
     good = k.leaf(0, SLOT + 1, b"b", k.place(SLOT + 1, 1, 1))
     forged = k.leaf(0, SLOT + 1, b"b", k.place(SLOT + 1, 1, 1), data=good[24:24 + 93] + b"\1" + good[24 + 94:24 + 157])

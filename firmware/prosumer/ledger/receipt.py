@@ -163,7 +163,7 @@ class Receipt:
         salt = cursor.take(merkle.SALT_SIZE)
         data = cursor.take(cursor.uint(2))
         if tree == 115:  # "s": all open trades of a member stood in one leaf
-            raise Reject("old-format")
+            raise Reject("older-layout")
         if which >= len(headers) or tree not in b"bS":
             raise Reject("proof-index")
         header = headers[which]

@@ -116,16 +116,13 @@ class State:
 
     def regime(self):
         """44 bytes: who votes, under which genesis."""
-        return self._rules()[:44]
-
-    def _rules(self):
-        return struct.pack(_RULES, self.epoch, self.excluded, self.genesis, self.slot, *self.limits)
+        return struct.pack(">IQ32s", self.epoch, self.excluded, self.genesis)
 
     def leaves(self):
         """Canonical bytes: the rules; of each member its account, its older open trades, its trade of `slot` alone, so that a receipt
         of that slot shows nothing else; the common accounts; commits by slot. Trades: count:2, then slot:4 price:4 bought_mwh:4
         sold_mwh:4 each."""
-        out = [self._rules()]
+        out = [self.regime() + struct.pack(">III", self.slot, *self.limits)]
         mark = struct.pack(">I", self.slot)
         for a in self.accounts:
             end = len(a.trades)
@@ -154,7 +151,7 @@ class State:
     def read(cursor):
         n = cursor.uint(1) - _LAYOUT
         if n < 0:
-            raise Reject("old-format")
+            raise Reject("older-layout")
         state = State()
         state.salt = cursor.take(16)
         state.epoch, state.excluded, state.genesis, state.slot, *state.limits = struct.unpack(_RULES, cursor.take(56))
