@@ -126,7 +126,7 @@ def test_a_meter_that_learnt_the_tip_from_a_neighbour_can_tell_it_to_the_next():
     from prosumer.ledger.catchup import Ask
 
     def ask(to, member):
-        a = Ask(member=member, to=to, iteration=0, slot=3, domain=late.members.domain)
+        a = Ask(member=member, to=to, iteration=0, slot=3, count=3, domain=late.members.domain)
         a.signature = s.meters[member].signer.sign(a.message(s.genesis.feeder_id))
         s.meters[to].node.receive(topics.ASK, member, a.pack(), s.now)
         return [a for a in answers if a][-1]

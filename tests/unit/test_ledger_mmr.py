@@ -124,3 +124,57 @@ def test_consistency_refuses_every_other_history():
     assert code(proofs.verify_consistency, roots[9], 9, roots[8], 8, b"") == "proof-index"
     assert code(proofs.verify_consistency, roots[0], 0, roots[8], 8, b"") == "proof-index"
     assert code(proofs.prove_consistency, None, 0, 8) == "proof-index"
+
+
+def ranges(hs):
+    """The packed range over none, one, … of these headers."""
+    m = mmr.MMR()
+    out = [m.serialize()]
+    for h in hs:
+        m.append(h)
+        out.append(m.serialize())
+    return out
+
+
+def grows(old, new, tops):
+    return mmr.MMR.parse(old).grow(mmr.MMR.parse(new), list(tops))
+
+
+def test_a_range_grows_into_every_later_one_by_the_tops_between_and_by_no_others():
+    hs = hashes(40)
+    packed, node = ranges(hs), proofs.header_nodes(hs)
+    most = 0
+    for new in range(41):
+        for old in range(new + 1):
+            steps = list(mmr.rises(old, new))
+            tops = [node(bin(size).count("0") - 1, start // size) for start, size in steps]
+            most = max(most, len(tops))
+            assert grows(packed[old], packed[new], tops) is True, (old, new)
+            assert grows(packed[old], packed[new], tops + [bytes(32)]) is False
+            for i in range(len(tops)):
+                assert grows(packed[old], packed[new], tops[:i]) is False
+                assert grows(packed[old], packed[new], tops[:i] + [hs[0]] + tops[i + 1:]) is False
+            if old < new:
+                assert grows(packed[new], packed[old], []) is None, "a later one has fewer"
+    assert most == 5
+    assert len(list(mmr.rises(1, 105120))) == 16 and max([len(list(mmr.rises(n, n + 2015))) for n in range(1, 2049)]) == 11
+
+
+def test_a_range_grows_into_no_other_history():
+    n = 40
+    hs = hashes(n)
+    packed, seen = ranges(hs), set()
+    for changed in range(n):
+        other = hs[:]
+        other[changed] = bytes(32)
+        lies, node = ranges(other), proofs.header_nodes(other)
+        for old in range(changed + 1, n + 1):
+            for new in (old, min(old + 1, n), min(old + 5, n), n):
+                steps = list(mmr.rises(old, new))
+                tops = [node(bin(size).count("0") - 1, start // size) for start, size in steps]
+                end = sum(steps[-1]) if steps else 0
+                touched = changed >= end - (end & -end)  # inside the peak that the tops complete: they may be what is false
+                got = grows(packed[old], lies[new], tops)
+                assert got is (False if steps and touched else None), (changed, old, new, got)
+                seen.add(got)
+    assert len(seen) == 2

@@ -380,7 +380,7 @@ def test_a_false_answer_to_an_ask_is_refused():
     caught = []
     node.publish = lambda kind, payload, member=None: caught.append(b"".join(list(payload.pieces)))
     ask = (2, 0, lost.node.simplex.iteration, lost.node.final.slot + 1)
-    node.catchup._answer(type("A", (), {"member": 2, "to": 0, "iteration": ask[2], "slot": ask[3], "domain": lost.node.members.domain})())
+    node.catchup._answer(type("A", (), {"member": 2, "to": 0, "iteration": ask[2], "slot": ask[3], "count": 3, "domain": lost.node.members.domain})())
     answer = caught[0]
     before = lost.node.final_hash
     refused = 0

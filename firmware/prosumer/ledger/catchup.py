@@ -1,17 +1,25 @@
-"""Back after an absence: ask a neighbour, check its answer by certificates alone, jump. Nothing is replayed or trusted.
+"""Back after an absence: ask a neighbour, check its answer by certificate and consistency proof, jump. Nothing is replayed or trusted.
 
-    Ask    10 member to iteration:4 slot:4 domain:8 sig:64
-    Chain  11 to finals (count: 0 or 1) [final evidence] headers certificates [proposal]
+    Ask    10 member to iteration:4 slot:4 count:4 domain:8 sig:64        count: headers up to the asker's final one
+    Chain  11 to finals (count: 0 or 1) [final evidence tops] headers certificates [proposal]
     final  regime:44 header:146 certificate mmr (length:2, bytes; before the header) state (length:4, bytes)
+    tops   count:1, then 32 bytes each: of mmr.rises() from the asker's count to the accumulator in `final`
 
 Whoever lacks the final block gets it, with the headers (count, then 146 bytes each, oldest first) before it, and asks
 again; whoever has it gets certificates since, and one block after the other, with the headers that link it to the
 notarized tip. So an answer is hardly longer than a block. The state must hash to the header's state root and the
 accumulator to its accumulator: an answer can be short or missing but not false.
 
+`tops` show that the headers the asker has are the first of those in `final`. The answerer finds them in its ring, so for a week; over a longer
+absence nobody can be asked to, and certificate and trust period alone count, as they do when every neighbour was asked and none had them:
+"caught-up-unproven", and the accumulator that was left behind is kept in unprovenCOUNT, for `prosumer headers --continues` to look for in
+an archive. Wrong tops are a Reject and the next neighbour is asked. A certified header which contradicts the own one whatever the tops is a
+fork: Halt, for then more than a third lie.
+
 The certificate is that of `regime` (members.py). Whoever was away may not know it; then it must follow from what is signed: the
 genesis by the operator, and each exclusion by the excluded member itself, in the evidence. Keys of those who left long ago
-may be in strange hands: after half a year away only a genesis of the operator that is newer than one's own counts.
+may be in strange hands: after half a year away ("trust-period", by header and clock) only a genesis of the operator that is newer than
+one's own counts, also if all seem to be there still.
 """
 from micropython import const
 
@@ -19,7 +27,8 @@ from prosumer.codec import Cursor, Parts, Record, list_pieces
 from prosumer.errors import Reject
 from prosumer.ledger.evidence import check
 from prosumer.identity.members import Members
-from prosumer.ledger.mmr import MMR
+from prosumer.ledger import merkle
+from prosumer.ledger.mmr import MMR, hash_leaf, rises
 from prosumer.ledger.pool import good
 from prosumer.ledger.state import State
 from prosumer.link import topics
@@ -28,11 +37,12 @@ from prosumer import durable
 
 _MAX_HEADERS = 8
 _TRUST_S = const(15552000)  # half a year
+_HEADER_MS = const(100)  # for a header hashed into a proof: who asks for a week of them waits minutes for the next answer
 
 
 class Ask(Record):
     TYPE, TAG, SIGNED = 16, b"prosumer/ask/v1", True
-    FIELDS = ("member", ">B", "to", ">B", "iteration", ">I", "slot", ">I", "domain", "8s")
+    FIELDS = ("member", ">B", "to", ">B", "iteration", ">I", "slot", ">I", "count", ">I", "domain", "8s")
 
 
 class Catchup:
@@ -43,6 +53,7 @@ class Catchup:
         self.turn = 0
         self.slot = 0  # blocks up to this one came with the last answer
         self.turns = {}  # member → when it was answered
+        self.last = 0  # the turn in which an answer without proof is as good as it gets; 0: none came yet
 
     def step(self, now_ms):
         if self.wanted:
@@ -59,7 +70,8 @@ class Catchup:
         iteration, slot = node.simplex.iteration, node.final.slot + 1
         if node.simplex.tip[1] not in node.chain:
             iteration, slot = 0, max(slot, self.slot)  # the tip itself is missing, or more below it
-        ask = Ask(member=node.me, to=to, iteration=iteration, slot=slot, domain=node.members.domain)
+        ask = Ask(member=node.me, to=to, iteration=iteration, slot=slot, count=node.final.accumulator().count,
+                  domain=node.members.domain)
         ask.signature = node.signer.sign(ask.message(node.genesis.feeder_id))
         node.publish(topics.ASK, ask.pack())
 
@@ -73,7 +85,7 @@ class Catchup:
                 self.turns[member] = now_ms  # an old ask played again is no way to make this meter talk
                 self._answer(ask)
         elif len(payload) > 2 and payload[1] == self.node.me:
-            self._learn(payload)
+            self._learn(payload, now_ms)
 
     def final_pieces(self):
         final = self.node.final
@@ -102,30 +114,62 @@ class Catchup:
         raise Reject("strange-regime")
 
     def _members(self, regime, slot):
-        """Who votes in a regime that may not be ours; Reject("strange-regime"|"trust-period")."""
+        """Who votes in a regime that may not be ours, up to `slot`; Reject("strange-regime"|"trust-period")."""
         node = self.node
-        if regime == node.members.regime:
-            return node.members
-        genesis = self._genesis(regime[12:])
+        same = regime == node.members.regime
+        genesis = node.genesis if same else self._genesis(regime[12:])
         if genesis is node.genesis and node.final.header and (slot - node.final.slot) * genesis.slot_s > _TRUST_S:
             raise Reject("trust-period")
+        if same:
+            return node.members
         members = Members(genesis, node.members.folder)
         members.enter(regime)
         return members
 
-    def _check_final(self, regime, header, certificate, before, packed, proofs):
-        """Final by those who vote in `regime`, which the operator and `proofs` justify; what proves it is kept."""
+    def _check_final(self, now_ms, headers, tops, proofs, regime, header, certificate, before, packed):
+        """Final by those who vote in `regime`, which the operator and `proofs` justify, and behind our own final block; what proves it is kept."""
         node = self.node
-        members = self._members(regime, header.slot)
+        members = self._members(regime, max(header.slot, node.genesis.slot_at(now_ms)))  # a liar's slots may be few
         shown = [e for e in proofs + node.proofs() if good(check, e, members)]
         excluded = sum(set([1 << e.member for e in shown]))
         if int.from_bytes(regime[4:12], "big") & ~excluded:
             raise Reject("strange-regime")
         members.check_certificate(certificate, FINALIZE)
+        self._check_history(before, tops, headers + [header])
         node.proven(shown)
         digest = State.parse(packed).genesis  # in force behind that block
         if digest != node.genesis.hash:
             node.keep_genesis(self._genesis(digest).raw, members.genesis.raw)
+
+    def _check_history(self, before, tops, headers):
+        """That a certified header, `headers` and the accumulator before them go on from our final one: Halt or Reject."""
+        node = self.node
+        mine, later, given = node.final.accumulator(), MMR.parse(before), len(tops)
+        size, whole = later.count - mine.count, mine.grow(later, tops)
+        if whole is None or mine.count and len(headers) > size and headers[-size - 1].previous != node.final_hash:
+            node.act([("fork", 0, None)])
+        if whole:
+            return
+        self.wanted = True  # ask the next one
+        if given:
+            raise Reject("proof-wrong")
+        if size < node.ring.capacity:
+            self.last = self.last or self.turn + node.genesis.n - 2
+            if self.turn < self.last:
+                raise Reject("unproven")
+        durable.save("%sunproven%d" % (node.folder, mine.count), node.final.accumulator().serialize())
+        node.count("caught-up-unproven")
+
+    def _tops(self, out, count, stop):
+        """Append what shows that the first `count` of `stop` headers are among them to `out`."""
+        node = self.node
+        for start, size in rises(count, stop):
+            peaks, i = [], 0
+            for i, raw in node.ring.iterate(start + 1, start + size + 1):  # a header names the hash of the one before
+                merkle.push(peaks, i - start - 1, hash_leaf(raw[10:42]))
+            if i != start + size:
+                raise Reject("header-missing")
+            out += peaks
 
     def _answer(self, ask):
         node = self.node
@@ -140,6 +184,11 @@ class Catchup:
             stop = MMR.parse(node.final.before).count
             headers = [Header.parse(raw) for _, raw in node.ring.iterate(max(0, stop - _MAX_HEADERS), stop)]
             headers = [h for h in headers if h.slot >= ask.slot]
+            tops = []
+            if ask.count < node.ring.first or not good(self._tops, tops, ask.count, stop):
+                tops = []  # it is older than what this meter has
+            elif tops:
+                self.turns[ask.member] = self.turns.get(ask.member, 0) + (stop - ask.count) * _HEADER_MS
         elif ask.iteration >= node.simplex.iteration:
             return
         else:
@@ -151,25 +200,27 @@ class Catchup:
             certificates = certificates[:2 if missing else 5]
         final = [b"\0"]
         if ask.slot <= node.final.slot:
-            final = [b"\1"] + self.final_pieces() + list_pieces(node.proofs())
+            final = [b"\1"] + self.final_pieces() + list_pieces(node.proofs()) + [bytes([len(tops)])] + tops
         node.publish(topics.CHAIN, Parts([b"\x11", bytes([ask.member])] + final + list_pieces(headers) + list_pieces(certificates) + block))
 
-    def _learn(self, payload):
+    def _learn(self, payload, now_ms):
         node = self.node
         feeder = node.genesis.feeder_id
         cursor = Cursor(payload)
         cursor.take(2)
-        final, proofs = None, []
+        final = None
         if cursor.uint(1):
             final = self.read_final(cursor)
             proofs = cursor.records(Evidence, MAX_MEMBERS)
+            tops = [cursor.take(32) for _ in range(cursor.uint(1))]
+            if final[1].iteration <= node.final.iteration:
+                final = None
         headers = cursor.records(Header, _MAX_HEADERS)
         certificates = cursor.records(Certificate, 255)
         block = cursor.take(len(payload) - cursor.at)
         proposal = Proposal.parse(block) if block else None
         vouched, linked = [node.simplex.tip[1]], []
-        if final and final[1].iteration > node.final.iteration:
-            self._check_final(*final, proofs)
+        if final:
             vouched = [final[1].previous]
         certificates = [c for c in certificates if c.iteration > node.final.iteration]
         for c in certificates:  # also dummies below: a proposal may rest on the block before them
@@ -179,11 +230,12 @@ class Catchup:
             if h.hash(feeder) in vouched:
                 vouched.append(h.previous)
                 linked.insert(0, h)
-        if final and final[1].iteration > node.final.iteration:
+        if final:
             if len(linked) != len(headers):
                 raise Reject("broken-chain")
+            self._check_final(now_ms, headers, tops, proofs, *final)
             node.jump(headers, *final)
-            self.wanted, self.asked_ms = True, 0
+            self.wanted, self.asked_ms, self.last = True, 0, 0
         if proposal:
             self.slot = 0  # begin at the final block again if this one is of no use
             header = proposal.header

@@ -83,7 +83,7 @@ class HeaderRing:
 
     def get(self, index):
         """Header number `index`; Reject "header-missing", "header-corrupt"."""
-        for _, header in self.iterate(index, index + 1):
+        for _, header in list(self.iterate(index, index + 1)):  # to its end, which closes the file
             return header
         raise Reject("header-missing")
 
