@@ -1,5 +1,7 @@
 """`prosumer headers`: a file or a ring of headers is shown and checked by the firmware's own code."""
 import argparse
+import binascii
+import hashlib
 import json
 
 import pytest
@@ -69,3 +71,24 @@ def test_nothing_to_check(run, file, tmp_path, capsys):
     entry = file.read_bytes()[4:150] + bytes(8)
     (tmp_path / "ring/00000000").write_bytes(entry)
     assert main(tmp_path / "ring") == 2 and "entry 0 is damaged" in capsys.readouterr().err
+
+
+def test_what_a_meter_left_behind_is_looked_for(run, file, tmp_path, capsys):
+    """Its accumulator after three headers, by a tree written here."""
+    def sha(*parts):
+        return hashlib.sha256(b"".join(parts)).digest()
+
+    feeder = headers._ids((run / "genesis.bin").read_bytes())[0]
+    leaves = [sha(b"\0", sha(b"prosumer/header/v1\0", feeder, h)) for h in headers.read(file)[:3]]
+    left = (3).to_bytes(4, "big") + sha(b"\1", leaves[0], leaves[1]) + leaves[2]
+    kept = tmp_path / "unproven3"
+    kept.write_bytes(binascii.crc32(left).to_bytes(4, "big") + left)
+    assert main(file, "--genesis", run / "genesis.bin", "--continues", kept) == 0
+    assert "they begin with the 3 headers that the meter had" in capsys.readouterr().out
+    other = left[:-1] + bytes([left[-1] ^ 1])
+    kept.write_bytes(binascii.crc32(other).to_bytes(4, "big") + other)
+    assert main(file, "--genesis", run / "genesis.bin", "--continues", kept) == 1
+    assert "the 3 headers that the meter had are not the first of these" in capsys.readouterr().out
+    assert main(file, "--continues", kept) == 2 and "--continues needs --genesis" in capsys.readouterr().err
+    kept.write_bytes(left)
+    assert main(file, "--genesis", run / "genesis.bin", "--continues", kept) == 2 and "or is damaged" in capsys.readouterr().err

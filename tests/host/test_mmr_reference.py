@@ -35,6 +35,7 @@ print(json.dumps({
     "roots": roots,
     "inclusion": [hexlify(proofs.prove_inclusion(node, n, i)).decode() for n, i in ask["inclusion"]],
     "consistency": [hexlify(proofs.prove_consistency(node, a, b)).decode() for a, b in ask["consistency"]],
+    "grows": [verdict(lambda: mmr.MMR.parse(unhexlify(a)).grow(mmr.MMR.parse(unhexlify(b)), [unhexlify(t) for t in tops])) for a, b, tops in ask["grow"]],
     "accepts": [verdict(proofs.verify_inclusion, unhexlify(r), n, i, unhexlify(h), unhexlify(p)) for r, n, i, h, p in ask["check"]],
     "continues": [verdict(proofs.verify_consistency, unhexlify(r), a, unhexlify(s), b, unhexlify(p)) for r, a, s, b, p in ask["follow"]],
 }))
@@ -82,13 +83,33 @@ def consistency(m, leaves):
     return subproof(m, leaves, False) if m < len(leaves) else []
 
 
+def packed(leaves):
+    """Count and peaks: the trees of the powers of two that make it up, the largest first."""
+    out, at = struct.pack(">I", len(leaves)), 0
+    for bit in reversed(range(len(leaves).bit_length())):
+        if len(leaves) >> bit & 1:
+            out += mth(leaves[at:at + (1 << bit)])
+            at += 1 << bit
+    return out
+
+
+def tops(m, leaves):
+    """Of the RFC's proof those to the right of the old tree that no peak of the new one shows: whole powers of two."""
+    out, at = [], m
+    while at + (size := at & -at) <= len(leaves):
+        out.append(mth(leaves[at:at + size]))
+        at += size
+    assert set(out) <= set(subproof(m, leaves, False)) | {mth(leaves)}
+    return out
+
+
 @pytest.fixture(scope="module")
 def answers():
     rng = random.Random(6962)
     hashes = [rng.randbytes(32) for _ in range(max(SIZES))]
     inclusion = [(n, i) for n in SIZES for i in sorted({0, n - 1, n // 2, rng.randrange(n)})]
     pairs = [(a, b) for b in SIZES for a in sorted({1, b, rng.randint(1, b), 1 << b.bit_length() - 1})]
-    check, follow = [], []
+    check, follow, grow = [], [], []
     for n, i in inclusion:
         proof = b"".join(path(i, hashes[:n]))
         check.append((bound(hashes[:n]).hex(), n, i, hashes[i].hex(), proof.hex()))
@@ -98,8 +119,10 @@ def answers():
         follow.append((bound(hashes[:a]).hex(), a, bound(hashes[:b]).hex(), b, proof))
         changed = hashes[: a - 1] + [bytes(32)] + hashes[a:b]
         follow.append((bound(hashes[:a]).hex(), a, bound(changed).hex(), b, b"".join(consistency(a, changed)).hex()))
+        for later in (hashes[:b], changed):
+            grow.append((packed(hashes[:a]).hex(), packed(later).hex(), [t.hex() for t in tops(a, later)]))
     ask = {"hashes": [h.hex() for h in hashes], "inclusion": inclusion, "consistency": pairs}
-    ask |= {"check": check, "follow": follow}
+    ask |= {"check": check, "follow": follow, "grow": grow}
     done = subprocess.run(
         [MICROPYTHON, "-X", "heapsize=64M", "-c", DRIVER], input=json.dumps(ask), capture_output=True, text=True,
         cwd=ROOT, timeout=120
@@ -132,6 +155,12 @@ def test_the_meter_accepts_good_proofs_and_no_other(answers):
     assert set(got["accepts"][1::2]) == {"proof-wrong"}
     assert got["continues"][0::2] == [True] * len(got["continues"][0::2])
     assert set(got["continues"][1::2]) == {"proof-wrong"}
+
+
+def test_what_a_meter_had_grows_into_its_own_future_and_no_other(answers):
+    _, _, got = answers
+    assert got["grows"][0::2] == [True] * len(got["grows"][0::2])
+    assert set(got["grows"][1::2]) == {False, None}
 
 
 def test_a_year_of_headers_is_proven_by_17_hashes():

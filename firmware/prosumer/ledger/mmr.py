@@ -24,7 +24,7 @@ def hash_leaf(header_hash):
 def rises(old, new):
     """(first leaf, leaves) of the full subtrees, the smallest first, whose tops make a tree of `old` leaves all that it shares with one
     of `new`: what lies behind them are peaks of the latter. That is the consistency proof of RFC 9162 section 2.1.4 less what
-    either side's peaks tell already: at most 17 tops over a year, 11 over 2,016 headers."""
+    either side's peaks tell already: at most 16 tops over a year, 10 over a week."""
     while old and old + (old & -old) <= new:
         yield old, old & -old
         old += old & -old

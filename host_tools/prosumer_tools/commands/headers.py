@@ -3,7 +3,8 @@
 In:  headers as a meter's ring exports them (count:4, then 146 bytes each), of a run (RUN/records/meter-NAME.bin), a meter's folder of
      ring segments, or an archive's /FEEDER/headers; with --genesis from the first block on
 Out: one line a header; then what holds: links, rising slots, accumulator roots; with --consistency A:B a proof that the accumulator of B
-     headers continues that of A, made and checked.
+     headers continues that of A, made and checked; with --continues FILE that these headers begin with all that a meter had when it
+     came back after longer than its neighbours' rings go (/data/unprovenCOUNT on the meter: CRC-32:4, count:4, peaks).
      With --json: {"headers": […], "faults": […], …}. Exit code 0: all holds; 1: faults; 2: nothing to check.
 """
 import binascii
@@ -44,12 +45,16 @@ for i in range(given["count"]):
     previous, slot, iteration = h.hash(feeder), h.slot, h.iteration
     if mmr:
         roots.append(mmr.root())
+        if mmr.serialize().hex() == given["left"]:
+            print(json.dumps({"continues": mmr.count}))
         mmr.append(previous)
     hashes.append(previous)
     print(json.dumps({"slot": h.slot, "iteration": h.iteration, "proposer": h.proposer, "hash": previous.hex(), "price_ucr_per_kwh": h.price_ucr_per_kwh,
                       "volume_mwh": h.volume_mwh, "faults": faults}))
 if mmr:
     roots.append(mmr.root())
+    if mmr.serialize().hex() == given["left"]:
+        print(json.dumps({"continues": mmr.count}))
     print(json.dumps({"count": mmr.count, "peaks": [p.hex() for p in mmr.peaks], "root": mmr.root().hex()}))
 if given["consistency"]:
     old, new = given["consistency"]
@@ -74,6 +79,7 @@ def add_parser(subparsers):
     p.add_argument("file", metavar="FILE", help="headers: count:4, then 146 bytes each; or a folder with a ring's segments")
     p.add_argument("--genesis", type=Path, metavar="FILE", help="the feeder's genesis.bin: hashes are checked, and the accumulator from the first block on")
     p.add_argument("--consistency", metavar="A:B", help="prove that the accumulator of B headers continues that of A")
+    p.add_argument("--continues", type=Path, metavar="FILE", help="the unprovenCOUNT of a meter: are these the headers it had, and what came then?")
     p.add_argument("--last", type=int, metavar="N", help="show only the last N (all are checked)")
     p.add_argument("--json", action="store_true")
     p.set_defaults(run=run)
@@ -81,7 +87,8 @@ def add_parser(subparsers):
 
 def run(args):
     try:
-        result = check(read(args.file), args.genesis and args.genesis.read_bytes(), _pair(args.consistency))
+        result = check(read(args.file), args.genesis and args.genesis.read_bytes(), _pair(args.consistency),
+                       args.continues and _left(args.continues))
     except BadInput as e:
         print(f"prosumer headers: {e}", file=sys.stderr)
         return 2
@@ -110,6 +117,8 @@ def text(result, last=None):
     if result["consistency"]:
         c = result["consistency"]
         lines.append(f"the accumulator of {c['consistency'][1]} headers continues that of {c['consistency'][0]}: proof of {c['bytes']} bytes holds")
+    if result["continues"]:
+        lines.append(f"they begin with the {result['continues']} headers that the meter had")
     count = len(result["headers"])
     if result["faults"]:
         lines.append(f"{count} headers: {len(result['faults'])} faults")
@@ -127,6 +136,14 @@ def _pair(words):
     if not (colon and a.isdigit() and b.isdigit()):
         raise BadInput("--consistency wants two counts, as 100:288")
     return [int(a), int(b)]
+
+
+def _left(path):
+    """The packed accumulator that a meter left behind."""
+    data = path.read_bytes()
+    if len(data) < 8 or binascii.crc32(data[4:]) != int.from_bytes(data[:4], "big"):
+        raise BadInput(f"{path} is not what a meter keeps as unprovenCOUNT, or is damaged")
+    return data[4:]
 
 
 def read(path):
@@ -157,17 +174,18 @@ def _ring(folder):
     return out
 
 
-def check(headers, genesis=None, consistency=None):
-    """{"headers", "faults", "accumulator", "consistency", "linked"}"""
+def check(headers, genesis=None, consistency=None, left=None):
+    """{"headers", "faults", "accumulator", "consistency", "continues", "linked"}"""
     feeder, digest, first = bytes(8), b"", 1
     if genesis:
         feeder, digest = _ids(genesis)
         first = 0 if headers and headers[0][10:42] == digest else 1
-    if consistency and first:
-        raise BadInput("a consistency proof needs --genesis and the headers from the first block on")
-    given = {"feeder": feeder.hex(), "genesis": digest.hex() if not first else "", "first": first, "count": len(headers), "consistency": consistency}
+    if (consistency or left) and first:
+        raise BadInput(f"{'a consistency proof' if consistency else '--continues'} needs --genesis and the headers from the first block on")
+    given = {"feeder": feeder.hex(), "genesis": digest.hex() if not first else "", "first": first, "count": len(headers), "consistency": consistency,
+             "left": left.hex() if left else ""}
     answers = run_firmware(SCRIPT, json.dumps(given) + "\n" + "".join(h.hex() + "\n" for h in headers), "64M").splitlines()
-    result = {"headers": [], "faults": [], "accumulator": None, "consistency": None, "linked": bool(genesis)}
+    result = {"headers": [], "faults": [], "accumulator": None, "consistency": None, "continues": None, "linked": bool(genesis)}
     for line in map(json.loads, answers):
         if "slot" in line:
             faults = line.pop("faults")
@@ -177,8 +195,12 @@ def check(headers, genesis=None, consistency=None):
             result["headers"].append(line)
         elif "fault" in line:
             result["faults"].append(line["fault"])
+        elif "continues" in line:
+            result["continues"] = line["continues"]
         else:
             result["accumulator" if "root" in line else "consistency"] = line
+    if left and not result["continues"]:
+        result["faults"].append(f"the {int.from_bytes(left[:4], 'big')} headers that the meter had are not the first of these: one of the two histories is false")
     return result
 
 
