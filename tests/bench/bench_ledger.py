@@ -179,10 +179,10 @@ mine = node.catchup.read_final(cursor)
 later, tops = MMR.parse(mine[3]), []
 def prove():
     tops.clear()
-    node.catchup._tops(tops, left.count, later.count)
+    node.catchup.prove(tops, left.count, later.count)
 proofs_per_s = rate(prove)
 packed = left.serialize()
-if MMR.parse(packed).grow(later, list(tops)) is not True:
+if MMR.parse(packed).extend(later, list(tops)) is not True:
     raise ValueError("the proof does not hold")
 certificate, header, members = mine[2], mine[1], Members(s.genesis)
 members.check_certificate(certificate, FINALIZE)
@@ -192,10 +192,11 @@ def read():
     node.catchup.read_final(c)
 checks_per_s = rate(lambda: members.check_certificate(certificate, FINALIZE))
 print(json.dumps({
-    "answer_bytes_after_a_week": len(said[0]), "answer_bytes_after_a_year": len(said[1]), "consistency_proof_bytes": 1 + 32 * len(tops), "state_bytes": len(mine[4]), "signatures": len(certificate.signatures),
+    "answer_bytes_after_a_week": len(said[0]), "answer_bytes_after_a_year": len(said[1]), "consistency_proof_bytes": 1 + 32 * len(tops),
+    "state_bytes": len(mine[4]), "signatures": len(certificate.signatures),
     "answer_read_per_s": rate(read),
     "certificates_checked_per_s": checks_per_s,
-    "consistency_checked_per_s": rate(lambda: MMR.parse(packed).grow(later, list(tops))),
+    "consistency_checked_per_s": rate(lambda: MMR.parse(packed).extend(later, list(tops))),
     "ms_to_prove_a_week": round(1e3 / proofs_per_s),
     "esp32_s_to_prove_a_week": round(0.057 * checks_per_s * len(certificate.signatures) / proofs_per_s, 1),
     "headers_linked_per_s": rate(lambda: Header.parse(header.raw).hash(s.genesis.feeder_id)),

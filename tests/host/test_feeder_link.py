@@ -131,6 +131,12 @@ def test_the_street_at_a_glance(broker, office, meters):
     assert rows["mimosa"][2:6] == ["online", "6", "0", "0"] and rows["mimosa"][6:8] == ["1", "234"] and "OFFLINE" in rows["cypres"]
     assert "behind slot 6: olivier" in out and "bad-seal 6" in out and "timeout" not in out and "nobody" in out
     assert "not yet with the keys of epoch 1: mimosa, olivier" in out
+    assert "half a year" not in out and "by certificate alone" not in out
+    olivier.state["counts"] = {"trust-period": 3, "caught-up-unproven": 1}
+    olivier.tell()
+    out = office.done("status", "--broker", f"127.0.0.1:{broker.port}")
+    assert "believing nobody since: olivier. Sign anew: `prosumer feeder amend STREET.toml --renew`" in out and "trust-period 3" in out
+    assert "by certificate alone: olivier" in out and "unproven 1" not in out
     mimosa.state["final_hash"], olivier.state["final_slot"] = "cd" * 32, 6
     mimosa.tell(), olivier.tell()
     told = json.loads(office.done("status", "--broker", f"127.0.0.1:{broker.port}", "--json"))

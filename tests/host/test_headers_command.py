@@ -66,6 +66,9 @@ def test_nothing_to_check(run, file, tmp_path, capsys):
     assert main(file, "--genesis", tmp_path / "genesis.bin") == 2 and "the genesis is not valid" in capsys.readouterr().err
     assert main(file, "--consistency", "2:5") == 2 and main(file, "--consistency", "x") == 2
     assert main(file, "--genesis", run / "genesis.bin", "--consistency", "5:99") == 1
+    for name, first, count in (("a", 0, 2), ("b", 2, 4)):  # an archive gives so many at a time
+        (tmp_path / name).write_bytes(count.to_bytes(4, "big") + b"".join(headers.read(file)[first:first + count]))
+    assert main(tmp_path / "a", tmp_path / "b", "--genesis", run / "genesis.bin") == 0 and "6 headers: links hold" in capsys.readouterr().out
     (tmp_path / "ring").mkdir()
     assert main(tmp_path / "ring") == 2 and "no segments" in capsys.readouterr().err
     entry = file.read_bytes()[4:150] + bytes(8)

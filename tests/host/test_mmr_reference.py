@@ -35,7 +35,7 @@ print(json.dumps({
     "roots": roots,
     "inclusion": [hexlify(proofs.prove_inclusion(node, n, i)).decode() for n, i in ask["inclusion"]],
     "consistency": [hexlify(proofs.prove_consistency(node, a, b)).decode() for a, b in ask["consistency"]],
-    "grows": [verdict(lambda: mmr.MMR.parse(unhexlify(a)).grow(mmr.MMR.parse(unhexlify(b)), [unhexlify(t) for t in tops])) for a, b, tops in ask["grow"]],
+    "grows": [verdict(lambda: mmr.MMR.parse(unhexlify(a)).extend(mmr.MMR.parse(unhexlify(b)), [unhexlify(t) for t in tops])) for a, b, tops in ask["grow"]],
     "accepts": [verdict(proofs.verify_inclusion, unhexlify(r), n, i, unhexlify(h), unhexlify(p)) for r, n, i, h, p in ask["check"]],
     "continues": [verdict(proofs.verify_consistency, unhexlify(r), a, unhexlify(s), b, unhexlify(p)) for r, a, s, b, p in ask["follow"]],
 }))

@@ -349,10 +349,10 @@ class Street:
         self.now = self.genesis.start_ms(self.genesis.slot_at(self.now) + slots)
         slot = self.genesis.slot_at(self.now) - slots
         mmr, headers = final.accumulator(), []
-        root, body = meters[0].node.state.root(), sha256(salt)
+        root, body, digest = meters[0].node.state.root(), sha256(salt), meters[0].node.final_hash
         for i in range(slots):
             before, first = mmr.serialize() if i == slots - 1 else None, mmr.count - i
-            header = Header(slot=slot + i, iteration=final.iteration + 1 + i, proposer=0, previous=digest if i else meters[0].node.final_hash,
+            header = Header(slot=slot + i, iteration=final.iteration + 1 + i, proposer=0, previous=digest,
                             accumulator=mmr.root(), body_root=body, state_root=root, price_ucr_per_kwh=0, volume_mwh=0)
             digest = header.hash(feeder)
             mmr.append(digest)

@@ -104,8 +104,8 @@ def test_after_a_week_the_ring_of_a_neighbour_proves_that_history_goes_on():
     check_same_state(s)
     assert lost.node.ring.next == s.meters[0].node.ring.next and lost.node.ring.next - lost.node.ring.first < 12
     tops = []
-    s.meters[1].node.catchup._tops(tops, left.count, 2403)
-    assert [size for _, size in mmr.rises(left.count, 2403)] == [1, 4, 8, 32, 64, 512, 1024] and len(tops) == 7
+    s.meters[1].node.catchup.prove(tops, left.count, 2403)
+    assert [size for _, size in mmr.lacks(left.count, 2403)] == [1, 4, 8, 32, 64, 512, 1024] and len(tops) == 7
 
 
 def test_after_more_than_the_ring_the_certificate_counts_and_what_was_left_behind_is_kept():
@@ -135,7 +135,7 @@ def test_of_neighbours_that_were_away_themselves_the_next_is_asked_and_at_last_t
 
 def test_false_tops_move_nothing_and_the_next_neighbour_is_asked():
     s, lost = week(300)
-    s.meters[1].node.catchup._tops = lambda out, count, stop: out.append(bytes(32))
+    s.meters[1].node.catchup.prove = lambda out, count, stop: out.append(bytes(32))
     back(s)
     assert lost.counts["proof-wrong"] == 1 and lost.counts["caught-up"] == 1 and "caught-up-unproven" not in lost.counts
     s.run(1)
@@ -172,7 +172,7 @@ def test_a_certified_history_that_contradicts_the_own_one_stops_the_meter():
     node, final = s.meters[0].node, lost.node.final
     fewer = MMR.parse(node.final.before)
     fewer.count, fewer.peaks = 256, fewer.peaks[:1]
-    assert MMR.parse(final.accumulator().serialize()).grow(fewer, []) is None, "a later header has fewer before it"
+    assert MMR.parse(final.accumulator().serialize()).extend(fewer, []) is None, "a later header has fewer before it"
 
 
 def test_after_a_year_nobody_is_believed_until_the_operator_signs_anew():

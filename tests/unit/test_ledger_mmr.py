@@ -137,7 +137,7 @@ def ranges(hs):
 
 
 def grows(old, new, tops):
-    return mmr.MMR.parse(old).grow(mmr.MMR.parse(new), list(tops))
+    return mmr.MMR.parse(old).extend(mmr.MMR.parse(new), list(tops))
 
 
 def test_a_range_grows_into_every_later_one_by_the_tops_between_and_by_no_others():
@@ -146,7 +146,7 @@ def test_a_range_grows_into_every_later_one_by_the_tops_between_and_by_no_others
     most = 0
     for new in range(41):
         for old in range(new + 1):
-            steps = list(mmr.rises(old, new))
+            steps = list(mmr.lacks(old, new))
             tops = [node(bin(size).count("0") - 1, start // size) for start, size in steps]
             most = max(most, len(tops))
             assert grows(packed[old], packed[new], tops) is True, (old, new)
@@ -157,7 +157,7 @@ def test_a_range_grows_into_every_later_one_by_the_tops_between_and_by_no_others
             if old < new:
                 assert grows(packed[new], packed[old], []) is None, "a later one has fewer"
     assert most == 5
-    assert len(list(mmr.rises(1, 105120))) == 16 and max([len(list(mmr.rises(n, n + 2015))) for n in range(1, 2049)]) == 10
+    assert len(list(mmr.lacks(1, 105120))) == 16 and max([len(list(mmr.lacks(n, n + 2015))) for n in range(1, 2049)]) == 10
 
 
 def test_a_range_grows_into_no_other_history():
@@ -170,7 +170,7 @@ def test_a_range_grows_into_no_other_history():
         lies, node = ranges(other), proofs.header_nodes(other)
         for old in range(changed + 1, n + 1):
             for new in (old, min(old + 1, n), min(old + 5, n), n):
-                steps = list(mmr.rises(old, new))
+                steps = list(mmr.lacks(old, new))
                 tops = [node(bin(size).count("0") - 1, start // size) for start, size in steps]
                 end = sum(steps[-1]) if steps else 0
                 touched = changed >= end - (end & -end)  # inside the peak that the tops complete: they may be what is false

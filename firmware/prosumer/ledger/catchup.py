@@ -3,7 +3,7 @@
     Ask    10 member to iteration:4 slot:4 count:4 domain:8 sig:64        count: headers up to the asker's final one
     Chain  11 to finals (count: 0 or 1) [final evidence tops] headers certificates [proposal]
     final  regime:44 header:146 certificate mmr (length:2, bytes; before the header) state (length:4, bytes)
-    tops   count:1, then 32 bytes each: of mmr.rises() from the asker's count to the accumulator in `final`
+    tops   count:1, then 32 bytes each: of mmr.lacks() from the asker's count to the accumulator in `final`
 
 Whoever lacks the final block gets it, with the headers (count, then 146 bytes each, oldest first) before it, and asks
 again; whoever has it gets certificates since, and one block after the other, with the headers that link it to the
@@ -28,7 +28,7 @@ from prosumer.errors import Reject
 from prosumer.ledger.evidence import check
 from prosumer.identity.members import Members
 from prosumer.ledger import merkle
-from prosumer.ledger.mmr import MMR, hash_leaf, rises
+from prosumer.ledger.mmr import MMR, hash_leaf, lacks
 from prosumer.ledger.pool import good
 from prosumer.ledger.state import State
 from prosumer.link import topics
@@ -126,7 +126,7 @@ class Catchup:
         members.enter(regime)
         return members
 
-    def _check_final(self, now_ms, headers, tops, proofs, regime, header, certificate, before, packed):
+    def _check_final(self, now_ms, headers, peaks, proofs, regime, header, certificate, before, packed):
         """Final by those who vote in `regime`, which the operator and `proofs` justify, and behind our own final block; what proves it is kept."""
         node = self.node
         members = self._members(regime, max(header.slot, node.genesis.slot_at(now_ms)))  # a liar's slots may be few
@@ -135,17 +135,17 @@ class Catchup:
         if int.from_bytes(regime[4:12], "big") & ~excluded:
             raise Reject("strange-regime")
         members.check_certificate(certificate, FINALIZE)
-        self._check_history(before, tops, headers + [header])
+        self.verify(before, peaks, headers + [header])
         node.proven(shown)
         digest = State.parse(packed).genesis  # in force behind that block
         if digest != node.genesis.hash:
             node.keep_genesis(self._genesis(digest).raw, members.genesis.raw)
 
-    def _check_history(self, before, tops, headers):
+    def verify(self, before, peaks, headers):
         """That a certified header, `headers` and the accumulator before them go on from our final one: Halt or Reject."""
         node = self.node
-        mine, later, given = node.final.accumulator(), MMR.parse(before), len(tops)
-        size, whole = later.count - mine.count, mine.grow(later, tops)
+        mine, later, given = node.final.accumulator(), MMR.parse(before), len(peaks)
+        size, whole = later.count - mine.count, mine.extend(later, peaks)
         if whole is None or mine.count and len(headers) > size and headers[-size - 1].previous != node.final_hash:
             node.act([("fork", 0, None)])
         if whole:
@@ -160,10 +160,10 @@ class Catchup:
         durable.save("%sunproven%d" % (node.folder, mine.count), node.final.accumulator().serialize())
         node.count("caught-up-unproven")
 
-    def _tops(self, out, count, stop):
+    def prove(self, out, count, stop):
         """Append what shows that the first `count` of `stop` headers are among them to `out`."""
         node = self.node
-        for start, size in rises(count, stop):
+        for start, size in lacks(count, stop):
             peaks, i = [], 0
             for i, raw in node.ring.iterate(start + 1, start + size + 1):  # a header names the hash of the one before
                 merkle.push(peaks, i - start - 1, hash_leaf(raw[10:42]))
@@ -185,7 +185,7 @@ class Catchup:
             headers = [Header.parse(raw) for _, raw in node.ring.iterate(max(0, stop - _MAX_HEADERS), stop)]
             headers = [h for h in headers if h.slot >= ask.slot]
             tops = []
-            if ask.count < node.ring.first or not good(self._tops, tops, ask.count, stop):
+            if ask.count < node.ring.first or not good(self.prove, tops, ask.count, stop):
                 tops = []  # it is older than what this meter has
             elif tops:
                 self.turns[ask.member] = self.turns.get(ask.member, 0) + (stop - ask.count) * _HEADER_MS

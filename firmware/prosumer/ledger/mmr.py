@@ -21,7 +21,7 @@ def hash_leaf(header_hash):
     return hashlib.sha256(b"\0" + header_hash).digest()
 
 
-def rises(old, new):
+def lacks(old, new):
     """(first leaf, leaves) of the full subtrees, the smallest first, whose tops make a tree of `old` leaves all that it shares with one
     of `new`: what lies behind them are peaks of the latter. That is the consistency proof of RFC 9162 section 2.1.4 less what
     either side's peaks tell already: at most 16 tops over a year, 10 over a week."""
@@ -43,17 +43,17 @@ class MMR:
         merkle.push(self.peaks, self.count, hash_leaf(header_hash))
         self.count += 1
 
-    def grow(self, later, tops):
-        """Put the `tops` of rises() up to `later` behind this range. True: it is then the front of `later`, which holds all that this one
-        held; False: that is not shown; None: it cannot be, whatever the tops, since untouched peaks differ or headers are missing."""
+    def extend(self, later, peaks):
+        """Put the `peaks` of lacks() up to `later` behind this range. True: it is then the front of `later`, which holds all that this one
+        held; False: that is not shown; None: it cannot be, whatever they are, since untouched peaks differ or headers are missing."""
         end = None
-        for start, size in rises(self.count, later.count):
-            merkle.push(self.peaks, start // size, tops.pop(0) if tops else bytes(_HASH))
+        for start, size in lacks(self.count, later.count):
+            merkle.push(self.peaks, start // size, peaks.pop(0) if peaks else bytes(_HASH))
             end = -1
         same = [a == b for a, b in zip(self.peaks, later.peaks)]
         if later.count < self.count or False in same[:end]:
             return None
-        return not tops and not False in same
+        return not peaks and False not in same
 
     def root(self):
         return merkle.bind(TAG, self.count, self.peaks)

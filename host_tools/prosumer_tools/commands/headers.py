@@ -1,7 +1,7 @@
 """`prosumer headers FILE`: settlement → header: show headers and check how they hang together, by the firmware's own code.
 
 In:  headers as a meter's ring exports them (count:4, then 146 bytes each), of a run (RUN/records/meter-NAME.bin), a meter's folder of
-     ring segments, or an archive's /FEEDER/headers; with --genesis from the first block on
+     ring segments, or an archive's /FEEDER/headers, one file after the other; with --genesis from the first block on
 Out: one line a header; then what holds: links, rising slots, accumulator roots; with --consistency A:B a proof that the accumulator of B
      headers continues that of A, made and checked; with --continues FILE that these headers begin with all that a meter had when it
      came back after longer than its neighbours' rings go (/data/unprovenCOUNT on the meter: CRC-32:4, count:4, peaks).
@@ -76,7 +76,8 @@ class BadInput(ValueError):
 def add_parser(subparsers):
     p = subparsers.add_parser("headers", help="settlement → header: show a file of headers, check links, accumulator, consistency proofs",
                               description=__doc__.split("\n\n")[0])
-    p.add_argument("file", metavar="FILE", help="headers: count:4, then 146 bytes each; or a folder with a ring's segments")
+    p.add_argument("files", nargs="+", type=Path, metavar="FILE",
+                   help="headers: count:4, then 146 bytes each; several go on from one another; or a folder with a ring's segments")
     p.add_argument("--genesis", type=Path, metavar="FILE", help="the feeder's genesis.bin: hashes are checked, and the accumulator from the first block on")
     p.add_argument("--consistency", metavar="A:B", help="prove that the accumulator of B headers continues that of A")
     p.add_argument("--continues", type=Path, metavar="FILE", help="the unprovenCOUNT of a meter: are these the headers it had, and what came then?")
@@ -87,7 +88,7 @@ def add_parser(subparsers):
 
 def run(args):
     try:
-        result = check(read(args.file), args.genesis and args.genesis.read_bytes(), _pair(args.consistency),
+        result = check([h for file in args.files for h in read(file)], args.genesis and args.genesis.read_bytes(), _pair(args.consistency),
                        args.continues and _left(args.continues))
     except BadInput as e:
         print(f"prosumer headers: {e}", file=sys.stderr)
@@ -200,7 +201,8 @@ def check(headers, genesis=None, consistency=None, left=None):
         else:
             result["accumulator" if "root" in line else "consistency"] = line
     if left and not result["continues"]:
-        result["faults"].append(f"the {int.from_bytes(left[:4], 'big')} headers that the meter had are not the first of these: one of the two histories is false")
+        had = int.from_bytes(left[:4], "big")
+        result["faults"].append(f"the {had} headers that the meter had are not the first of these: one of the two histories is false")
     return result
 
 

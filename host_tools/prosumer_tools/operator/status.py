@@ -3,7 +3,12 @@ from prosumer_tools.operator.plan import HEAD, LEFT
 from prosumer_tools.view.text import euro, number
 
 # Counted by a meter, but nothing was refused.
-EVENTS = ("pv-curtailed", "over-import", "timeout", "caught-up", "flood", "old-block")
+EVENTS = ("pv-curtailed", "over-import", "timeout", "caught-up", "caught-up-unproven", "flood", "old-block")
+
+_TOLD = {  # what an operator should do about a count
+    "trust-period": "away for half a year, and believing nobody since: %s. Sign anew: `prosumer feeder amend STREET.toml --renew`, then `publish`",
+    "caught-up-unproven": "back after more than a week, by certificate alone: %s. The archive has the proof: `prosumer headers … --continues`",
+}
 
 
 def rows(desk, states, online):
@@ -57,6 +62,10 @@ def text(desk, members, total):
     late = [m["name"] for m in members if isinstance(m["epoch"], int) and m["epoch"] != epoch]
     if late:
         out.append(f"not yet with the keys of epoch {epoch}: {', '.join(late)}")
+    for code, told in _TOLD.items():
+        names = [m["name"] for m in members if m["counts"].get(code)]
+        if names:
+            out.append(told % ", ".join(names))
     if total["refused"]:
         out.append("refused: " + ", ".join(f"{code} {count}" for code, count in sorted(total["refused"].items(), key=lambda item: -item[1])))
     if total["strangers"]:

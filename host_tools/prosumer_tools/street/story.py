@@ -152,7 +152,7 @@ def _checks(counts):
     return {k: n for k, n in counts.items() if k in ("blocks", "signatures", "certificates", "readings", "commits", "orders", "settlements", "ring_headers")}
 
 
-_EVENTS = ("pv-curtailed", "over-import", "timeout", "caught-up", "flood", "old-block")  # counted by the meters, but nothing was refused
+_EVENTS = ("pv-curtailed", "over-import", "timeout", "caught-up", "caught-up-unproven", "flood", "old-block")  # counted by the meters, but nothing was refused
 
 
 def utility_bill(slots, tariff):
