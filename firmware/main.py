@@ -64,7 +64,7 @@ def main(hal):
     from prosumer.identity.entropy import prove
     from prosumer.identity.keystore import KeyStore
     prove(hal.noise, "/entropy")
-    keys = KeyStore("/seed.key", hal.unique_id(), pin)
+    keys = KeyStore("/seed.key", hal.binding(), pin)
     settings, feeder = config(), genesis()
     if not keys.exists():
         if feeder:

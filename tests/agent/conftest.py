@@ -124,7 +124,7 @@ def enrolled(meter, tmp_path_factory):
 PUBLIC = """
 import board
 from prosumer.identity.keystore import KeyStore
-print(KeyStore('/seed.key', board.hal().unique_id()).public().hex())
+print(KeyStore('/seed.key', board.hal().binding()).public().hex())
 """
 SCRIPTS = Path(__file__).parent / "device"
 TESTS = Path(__file__).parent.parent

@@ -59,7 +59,7 @@ def test_a_second_key_is_refused_and_no_secret_is_printed(meter):
         "from prosumer.errors import Halt\n"
         "from prosumer.identity.keystore import KeyStore\n"
         "h = board.hal()\n"
-        "k = KeyStore('/seed.key', h.unique_id())\n"
+        "k = KeyStore('/seed.key', h.binding())\n"
         "s = k.open()\n"
         "print(repr(k), repr(s), str(s))\n"
         "try:\n    k.create(h.noise)\nexcept Halt as e:\n    print('halt', e)\n"
@@ -80,7 +80,7 @@ def test_what_the_device_signs_with_its_own_key_others_can_check(meter):
     message = os.urandom(100)
     public, signature = meter.exec(
         "import board\nfrom prosumer.identity.keystore import KeyStore\n"
-        "s = KeyStore('/seed.key', board.hal().unique_id()).open()\n"
+        "s = KeyStore('/seed.key', board.hal().binding()).open()\n"
         f"print(s.public.hex(), s.sign({message!r}).hex())").split()
     Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(bytes.fromhex(signature), message)
 

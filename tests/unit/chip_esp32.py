@@ -48,13 +48,16 @@ class Chip:
         self.resets = 0
         self.said = []
         sys.modules["machine"], sys.modules["network"] = Machine(self), Network(self)
+        self.nvs = {}  # (namespace, key): bytes
+        self.nvs_fault = None
+        sys.modules["esp32"] = self
         self.tick_us = 0  # what asking the time takes: loops that wait for it need some
         self.levels = {}  # of input pins; pulled up where nothing is said
         self.slave = self.analogue = None
         from prosumer.hal import esp32, esp32_burst, esp32_chip, esp32_i2s, esp32_spi
         for module in esp32, esp32_burst, esp32_chip, esp32_i2s, esp32_spi:
             module.machine, module.network, module.time = sys.modules["machine"], sys.modules["network"], self
-        esp32.os = esp32.select = esp32.socket = self
+        esp32.esp32 = esp32.os = esp32.select = esp32.socket = self
         esp32.print = lambda *words: self.said.append(" ".join([str(w) for w in words]))
         self.hal_module = esp32
 
@@ -107,7 +110,10 @@ class Chip:
         import time
         return time.gmtime(seconds + 946684800)[:8]  # this port's epoch is 2000
 
-    # -- os, select, socket
+    # -- esp32, os, select, socket
+
+    def NVS(self, namespace):
+        return Nvs(self, namespace)
 
     def uname(self):
         return "esp32", "esp32", "1.29.0", "v1.29.0", self.machine
@@ -129,6 +135,32 @@ class Chip:
 
     def socket(self, *_):
         return self.ntp.open()
+
+
+class Nvs:
+    """A namespace of the NVS partition; what was set is lost if nobody commits."""
+
+    def __init__(self, chip, namespace):
+        if not 0 < len(namespace) < 16:
+            raise OSError(-0x1109, "ESP_ERR_NVS_KEY_TOO_LONG")
+        self.chip, self.namespace, self.set = chip, namespace, {}
+
+    def get_blob(self, key, buf):
+        if self.chip.nvs_fault:
+            raise OSError(self.chip.nvs_fault, "ESP_ERR_NVS_…")
+        if (self.namespace, key) not in self.chip.nvs:
+            raise OSError(-0x1102, "ESP_ERR_NVS_NOT_FOUND")
+        data = self.chip.nvs[self.namespace, key]
+        if len(data) > len(buf):
+            raise OSError(-0x110C, "ESP_ERR_NVS_INVALID_LENGTH")
+        buf[:len(data)] = data
+        return len(data)
+
+    def set_blob(self, key, data):
+        self.set[self.namespace, key] = bytes(data)
+
+    def commit(self):
+        self.chip.nvs.update(self.set)
 
 
 class Poll:

@@ -83,7 +83,7 @@ def test_without_the_radio_there_is_no_key():
         chip.wlan.works = fault != "interface"
         chip.registers.off = {"radio clock": 0x400, "generator clock": 0x8000}.get(fault, 0)
         hal = board(chip)
-        store = KeyStore(path, hal.unique_id())
+        store = KeyStore(path, b"a binding")
         assert halts("entropy-radio-off", store.create, hal.noise) and not store.exists(), fault
         assert chip.registers.read == 0 and 10000000 < chip.us < 11000000, "not before it had its time"
         assert halts("entropy-radio-off", hal.entropy, 1)
@@ -148,3 +148,25 @@ def test_the_network_that_kept_the_radio_awake_is_left():
     chip.wlan.joined = chip.wlan.isconnected = lambda: True  # somebody answers to that name
     hal.now_ms()
     assert chip.wlan.ssid == "home" and chip.wlan.pm == 0
+
+
+def test_a_key_is_bound_to_what_no_file_of_the_board_holds():
+    chip = Chip()
+    hal = board(chip)
+    binding = hal.binding()
+    assert len(binding) == 38 and binding[:6] == hal.unique_id() and binding == board(chip).binding()
+    assert binding[6:] == chip.nvs["prosumer", "binding"]
+    chip.nvs_fault = -0x1105  # it is there and cannot be read now: another one would be the end of the key
+    try:
+        board(chip).binding()
+        assert False
+    except OSError:
+        pass
+    chip.nvs_fault = None
+    assert board(chip).binding() == binding
+    other = Chip()
+    other.registers.noise = 1  # with the same number
+    assert board(other).binding()[:6] == binding[:6] and board(other).binding() != binding
+    chip = Chip()
+    chip.registers.off = 1
+    assert halts("entropy-radio-off", board(chip).binding) and not chip.nvs

@@ -8,7 +8,8 @@
     now_ms()              Unix ms, never going back; its first call waits until the time is known
     noise(n)              n bytes as the chip's generator gives them, seen to be bound to it and fed, or Halt: for identity/entropy.py
     entropy(n)            n bytes (32 at most) that nobody can guess
-    unique_id()           bytes that no other chip has
+    unique_id()           the number of the chip, for people
+    binding()             bytes that no other chip has, nor any of this one's files: for the key store
     wait(deadline, link)  idle until link.sock has data (True) or the deadline in Unix ms is reached (False)
     set_power(name, mw)   what an actuator shall do; Halt for one the board does not have
     plant()               (soc_mwh, capacity_mwh, ev_plugged, ev_need_mwh, ev_deadline_s, relay)

@@ -12,6 +12,7 @@ import socket
 import time
 from hashlib import sha256
 
+import esp32
 import machine
 import network
 from micropython import const
@@ -25,6 +26,7 @@ _SLICE_MS = const(500)
 _NTP_MS = const(3600000)
 _NTP_AGAIN_MS = const(64000)
 _FROM_1970_MS = 946684800000  # to 2000, where these ports' clocks begin
+_NOT_FOUND = const(-0x1102)  # ESP_ERR_NVS_NOT_FOUND
 _RADIO_MS = const(10000)
 _SAMPLE_US = const(25)
 
@@ -82,6 +84,20 @@ class Esp32:
 
     def unique_id(self):
         return machine.unique_id()
+
+    def binding(self):
+        """The chip's number, which is its MAC address and no secret, and 32 bytes of its NVS partition, which no copy of its files has."""
+        nvs, secret = esp32.NVS("prosumer"), bytearray(32)
+        try:
+            nvs.get_blob("binding", secret)
+        except OSError as e:
+            if e.args[0] != _NOT_FOUND:
+                raise
+            from prosumer.identity.entropy import draw
+            secret = draw(self.noise, 32)
+            nvs.set_blob("binding", secret)
+            nvs.commit()
+        return machine.unique_id() + secret
 
     def now_ms(self):
         if not self._clock:

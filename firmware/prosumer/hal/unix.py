@@ -45,6 +45,8 @@ class Hal:
     def unique_id(self):
         return machine.unique_id()
 
+    binding = unique_id
+
     def read_window(self, buf):
         """Fill `buf` (int16, frames × channels); return (frames, ms of time this window stands for)."""
         self.ask(b"S")

@@ -3,9 +3,10 @@
     file  "PKS" version:1 rounds:4 salt:16 public:32 sealed seed:32 mac:32 sum:4        124 bytes
 
 `sum` (SHA-256 of all before it, cut) tells damage from a wrong PIN or another device. The sealing key is
-HKDF(unique id ‖ PBKDF2(PIN, salt, rounds), salt); without a PIN rounds is 0 and the second part is empty.
-Against whom this helps: someone who has the file or a backup, but not the chip. Against whom it does not: a stock board's
-flash and unique id can both be read by whoever holds it, and whoever has its console has its key; a PIN makes such a
+HKDF(binding ‖ PBKDF2(PIN, salt, rounds), salt); without a PIN rounds is 0 and the second part is empty.
+Against whom this helps: someone who has the file or a backup of the file system, but not the chip, since half of `binding` lies outside of it
+(hal/esp32.py; the chip's number alone is its MAC address, which everyone around hears). Against whom it does not: a stock board's
+whole flash can be read by whoever holds it, and whoever has its console has its key; a PIN makes such a
 thief guess, and only eFuse keys with flash encryption and secure boot keep him out. Erasing on LittleFS leaves the old
 block behind, still sealed, until it is reused; `prosumer keys erase` fills the flash once for that.
 
@@ -37,11 +38,11 @@ _NONCE = bytes(12)  # each salt makes a key of its own, which seals one seed
 
 
 class KeyStore:
-    """`unique_id` and `pin` are bytes; `pin` may be a function that asks for it when it is needed. No Halt carries a secret."""
+    """`binding` and `pin` are bytes; `pin` may be a function that asks for it when it is needed. No Halt carries a secret."""
 
-    def __init__(self, path, unique_id, pin=None):
+    def __init__(self, path, binding, pin=None):
         self._path = path
-        self._id = unique_id
+        self._id = binding
         self._pin = pin
 
     def exists(self):

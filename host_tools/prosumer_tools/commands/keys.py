@@ -110,7 +110,7 @@ def fill():
 def answer(question):
     hal = board.hal()
     given = question.get("pin")
-    keys = keystore.KeyStore(PATH, hal.unique_id(), given.encode() if given else None)
+    keys = keystore.KeyStore(PATH, hal.binding(), given.encode() if given else None)
     try:
         return globals()[question["do"]](hal, keys, question)
     except (Halt, Reject) as e:

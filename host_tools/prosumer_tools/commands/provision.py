@@ -30,7 +30,7 @@ from prosumer.identity.keystore import KeyStore
 def ask(settings):
     try:
         hal = board.hal()
-        keys = KeyStore("/seed.key", hal.unique_id())
+        keys = KeyStore("/seed.key", hal.binding())
         if not keys.exists():
             if "genesis.bin" in os.listdir("/"):
                 return {"refused": "key-store-missing"}
