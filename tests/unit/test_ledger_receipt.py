@@ -132,6 +132,24 @@ def test_what_a_packed_state_of_the_older_layout_says():
             raise AssertionError(first)
 
 
+def test_a_meter_with_a_state_of_the_older_layout_says_so_and_does_not_start():
+    from prosumer import durable
+    from prosumer.ledger.node import in_force
+    s = paper.Street(4, paper.fresh_folder())
+    s.run(3)
+    meter = s.meters[1].node
+    saved = durable.load(meter.folder + "final")
+    at = saved.index(meter.final.state)
+    assert in_force(s.genesis, meter.folder) is s.genesis and saved[at] == 128 + 4
+    durable.save(meter.folder + "final", saved[:at] + b"\4" + saved[at + 1:])
+    try:
+        in_force(s.genesis, meter.folder)
+    except Reject as e:
+        assert e.code == "older-layout"
+    else:
+        raise AssertionError("started")
+
+
 def test_an_older_header_by_the_accumulator():
     k = kept()
     hashes = [h.hash(k.feeder) for h in k.headers[:SLOT + 1]]
