@@ -78,7 +78,7 @@ def main(hal):
         print("not enrolled: provision /config.json and /genesis.bin, then reset")
         return
     from prosumer.agent import Agent
-    from prosumer.ledger.node import in_force
+    from prosumer.ledger.catchup import in_force
     gc.collect()
     code = gc.mem_alloc()
     agent = Agent(hal, settings, board.channels(settings), board.calibration(settings), signer, in_force(feeder, "/data/"))

@@ -16,8 +16,9 @@ from prosumer.identity.chain import ReadingChain
 from prosumer.identity.ed25519 import Signer
 from prosumer.identity.genesis import NO_LIMIT, TAG, Genesis
 from prosumer.identity.members import Members
+from prosumer.ledger.catchup import in_force
 from prosumer.ledger.headers import HeaderRing
-from prosumer.ledger.node import Link, Node, in_force
+from prosumer.ledger.node import Link, Node
 from prosumer.link import topics
 from prosumer.records import (FINALIZE, MAX_LATE_READINGS, ROLE_GENERATES, ROLE_HEAD, Certificate, Commit, Envelope, Header, Order, Transfer, Vote,
                               vote_message)
@@ -361,7 +362,7 @@ class Street:
         votes = {m.me: m.signer.sign(vote_message(members.domain, FINALIZE, header.iteration, digest)) for m in self.meters[:members.quorum()]}
         for m in meters:
             m.node.ring.extend(first, headers)
-            m.node._root(Link(header, digest, final.state, before))
+            m.node.root(Link(header, digest, final.state, before))
             m.node.certificate = Certificate(FINALIZE, header.iteration, digest, votes)
             durable.save(m.folder + "final", *m.node.catchup.final_pieces())
             m.node.enter()

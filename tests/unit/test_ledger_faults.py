@@ -234,7 +234,7 @@ def test_certificates_of_dummies_are_bounded():
     s = street(4)
     s.run(2)
     for m in s.meters:
-        m.node._propose = lambda slot, tip: None
+        m.node.propose = lambda slot, tip: None
     sizes = []
     for _ in range(12):
         s.run(1)
@@ -242,7 +242,7 @@ def test_certificates_of_dummies_are_bounded():
     assert s.meters[0].node.simplex.iteration > 60
     assert max(sizes) <= 16, sizes
     for m in s.meters:
-        del m.node._propose
+        del m.node.propose
         m.boot()
         m.reconnect()
     s.run(2)

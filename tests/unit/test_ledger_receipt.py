@@ -134,7 +134,7 @@ def test_what_a_packed_state_of_the_older_layout_says():
 
 def test_a_meter_with_a_state_of_the_older_layout_says_so_and_does_not_start():
     from prosumer import durable
-    from prosumer.ledger.node import in_force
+    from prosumer.ledger.catchup import in_force
     s = paper.Street(4, paper.fresh_folder())
     s.run(3)
     meter = s.meters[1].node

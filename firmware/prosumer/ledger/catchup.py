@@ -21,11 +21,15 @@ genesis by the operator, and each exclusion by the excluded member itself, in th
 may be in strange hands: after half a year away ("trust-period", by header and clock) only a genesis of the operator that is newer than
 one's own counts, also if all seem to be there still.
 """
+import os
+
 from micropython import const
 
+from prosumer import durable
 from prosumer.codec import Cursor, Parts, Record, list_pieces
 from prosumer.errors import Reject
 from prosumer.ledger.evidence import check
+from prosumer.identity.genesis import Genesis
 from prosumer.identity.members import Members
 from prosumer.ledger import merkle
 from prosumer.ledger.mmr import MMR, hash_leaf, lacks
@@ -33,11 +37,25 @@ from prosumer.ledger.pool import good
 from prosumer.ledger.state import State
 from prosumer.link import topics
 from prosumer.records import DUMMY, FINALIZE, MAX_MEMBERS, VOTE, Certificate, Evidence, Header, Proposal
-from prosumer import durable
 
-_MAX_HEADERS = 8
+_MAX_HEADERS = const(8)
 _TRUST_S = const(15552000)  # half a year
 _HEADER_MS = const(100)  # for a header hashed into a proof: who asks for a week of them waits minutes for the next answer
+
+
+def in_force(genesis, folder):
+    """The genesis that the final state in `folder` names; `genesis` is the one this meter was enrolled with."""
+    saved = durable.load(folder + "final")
+    if saved:
+        cursor = Cursor(saved)
+        cursor.take(190)  # regime and header
+        Certificate.read(cursor)
+        cursor.take(cursor.uint(2))
+        digest = State.parse(cursor.take(cursor.uint(4))).genesis
+        for name in os.listdir(folder[:-1]):
+            if genesis.hash != digest and name[:7] == "genesis" and name[-1] != "~":
+                genesis = Genesis(durable.load(folder + name))
+    return genesis
 
 
 class Ask(Record):

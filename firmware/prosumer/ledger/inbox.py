@@ -24,7 +24,7 @@ class Inbox:
         if node.amended and kind in (topics.VOTE, topics.SKETCH, topics.PROPOSAL):
             raise Reject("restart-due")
         if kind == topics.VOTE:
-            return self._on_vote(Vote.parse(payload), member)
+            return self.on_vote(Vote.parse(payload), member)
         if kind in (topics.SKETCH, topics.PROPOSAL):
             return self.accept(payload, now_ms, member)
         if kind in (topics.ASK, topics.CHAIN):
@@ -54,7 +54,7 @@ class Inbox:
             digest = state.commits.get(record.slot, {}).get(record.member)
             node.pool.add_order(record, digest or (commit and commit.digest), state, now_ms)
 
-    def _on_vote(self, vote, sender):
+    def on_vote(self, vote, sender):
         node = self.node
         if vote.member != sender:
             raise Reject("wrong-sender")

@@ -19,7 +19,6 @@ from micropython import const
 from prosumer import durable
 from prosumer.codec import Cursor, Parts, list_pieces
 from prosumer.errors import Halt, Reject
-from prosumer.identity.genesis import Genesis
 from prosumer.ledger import block, sketch
 from prosumer.ledger.catchup import Catchup
 from prosumer.ledger.inbox import Inbox
@@ -50,21 +49,6 @@ class Link:
         return mmr
 
 
-def in_force(genesis, folder):
-    """The genesis that the final state in `folder` names; `genesis` is the one this meter was enrolled with."""
-    saved = durable.load(folder + "final")
-    if saved:
-        cursor = Cursor(saved)
-        cursor.take(190)  # regime and header
-        Certificate.read(cursor)
-        cursor.take(cursor.uint(2))
-        digest = State.parse(cursor.take(cursor.uint(4))).genesis
-        for name in os.listdir(folder[:-1]):
-            if genesis.hash != digest and name[:7] == "genesis" and name[-1] != "~":
-                genesis = Genesis(durable.load(folder + name))
-    return genesis
-
-
 class Node:
     def __init__(self, genesis, members, me, signer, folder, ring, entropy, publish, count):
         """`publish(kind, payload)`, `count(event)`; `ring`: HeaderRing of recent headers."""
@@ -92,7 +76,7 @@ class Node:
         saved = durable.load(self.folder + "final")
         if saved:
             self.certified, header, self.certificate, before, state = self.catchup.read_final(Cursor(saved))
-            self._root(Link(header, header.hash(self.genesis.feeder_id), state, before))
+            self.root(Link(header, header.hash(self.genesis.feeder_id), state, before))
         self.enter()
         vote = durable.load(self.folder + "vote")
         if not vote or vote[:8] != self.members.domain:
@@ -126,7 +110,7 @@ class Node:
         """The final block put a genesis in force that this meter does not run by: it must start again."""
         return self.members.regime[12:] != self.genesis.hash
 
-    def _root(self, link):
+    def root(self, link):
         """`link` is final: the chain starts here now."""
         self.chain = {h: b for h, b in self.chain.items() if b.iteration > link.iteration}
         self.chain[link.digest] = link
@@ -181,7 +165,7 @@ class Node:
                     if self.stops(tip):
                         self._again(self.simplex.tip)
                     else:
-                        self._propose(slot, tip)
+                        self.propose(slot, tip)
                 elif self.early:
                     early, self.early = self.early, None
                     self.inbox.accept(early, now_ms)
@@ -196,7 +180,7 @@ class Node:
             self.announce()
             self.catchup.ask(now_ms)
 
-    def _propose(self, slot, tip):
+    def propose(self, slot, tip):
         h, parent_hash = self.simplex.tip
         state = State.parse(tip.state)
         body = block.build(self.genesis, state, slot, self.pool, self.entropy(16))
@@ -204,13 +188,13 @@ class Node:
         header = block.header(self.genesis, parent_hash, tip.accumulator().root(), slot, self.simplex.iteration, self.me,
                               body, state, cleared)
         digest = header.hash(self.genesis.feeder_id)
-        signature = self._sign(PROPOSE, header.iteration, digest).signature
+        signature = self.sign(PROPOSE, header.iteration, digest).signature
         proposal = Proposal(header, signature, body)
-        self._link(header, digest, state, tip, proposal.pieces())
+        self.link(header, digest, state, tip, proposal.pieces())
         self.act(self.simplex.on_proposal(header.iteration, digest, h, parent_hash))
-        self._tell(proposal)
+        self.tell(proposal)
 
-    def _tell(self, proposal):
+    def tell(self, proposal):
         """First what all can put together, then the whole for whoever cannot."""
         self.publish(topics.SKETCH, Parts(sketch.pieces(proposal)))
         self.publish(topics.PROPOSAL, Parts(proposal.pieces()))
@@ -221,12 +205,12 @@ class Node:
     def _again(self, tip):
         """Propose the stop block at the tip once more; its proposal is this one signature."""
         self.act(self.simplex.on_proposal(self.simplex.iteration, tip[1], *tip))
-        self.publish(topics.VOTE, self._sign(PROPOSE, self.simplex.iteration, tip[1]).pack())
+        self.publish(topics.VOTE, self.sign(PROPOSE, self.simplex.iteration, tip[1]).pack())
 
     def block_path(self, iteration):
         return "%sb%08x" % (self.folder, iteration)
 
-    def _link(self, header, digest, state, parent, pieces):
+    def link(self, header, digest, state, parent, pieces):
         """Every block above the final one lies in flash, so that a street without power keeps what it may have voted for."""
         if pieces:
             durable.save(self.block_path(header.iteration), *pieces)
@@ -271,7 +255,7 @@ class Node:
                             header.proposer, proposal.body, state, cleared)
         if mine.pack() != header.pack():
             raise Reject("different-result")
-        self._link(header, header.hash(genesis.feeder_id), state, parent, pieces)
+        self.link(header, header.hash(genesis.feeder_id), state, parent, pieces)
 
     # -- what the core decided
 
@@ -283,7 +267,7 @@ class Node:
                 break  # a new electorate begins: what is left was meant for the old one
             what, h, digest = action[0], action[1], action[2]
             if what in ("vote", "finalize"):
-                out.append(self._sign(VOTE if what == "vote" else FINALIZE, h, digest))
+                out.append(self.sign(VOTE if what == "vote" else FINALIZE, h, digest))
             elif what == "enter":
                 self._entered(h, digest)
             elif what == "final":
@@ -291,15 +275,15 @@ class Node:
             elif what == "fork":
                 raise Halt("fork: more than a third of the meters lie")
         if actions:
-            self._save()
+            self.save()
         for vote in out:
             self.publish(topics.VOTE, vote.pack())
 
-    def _save(self):
+    def save(self):
         snapshot = self.simplex.snapshot()
         durable.save(self.folder + "vote", self.members.domain, len(snapshot).to_bytes(2, "big"), snapshot, *list_pieces(self.notarizations))
 
-    def _sign(self, kind, h, digest):
+    def sign(self, kind, h, digest):
         vote = make_vote(kind, h, digest, self.me)
         known = self.signatures.setdefault((kind, h, digest), {})
         vote.signature = known[self.me] = known.get(self.me) or self.signer.sign(vote.message(self.members.domain))
@@ -339,7 +323,7 @@ class Node:
             for genesis in body.amendments:
                 self.keep_genesis(genesis.raw, self.genesis.raw)
                 self.pool.add_amendment(genesis.raw)  # for neighbours that missed it
-        self._root(link)
+        self.root(link)
         self.certificate, self.certified = certificate, self.members.regime
         self.notarizations = [c for c in self.notarizations if c.iteration > link.iteration]
         self._keep(headers, link)
@@ -381,7 +365,7 @@ class Node:
         self.count("caught-up")
         link = Link(header, certificate.header_hash, state, before)
         core, fresh = self.simplex, self.simplex.me is None and not self.final.header  # who has voted never forgets it
-        self._root(link)
+        self.root(link)
         self.certificate, self.certified = certificate, certified
         self.notarizations = []
         self._keep(headers + [header], link, fresh)
@@ -397,12 +381,12 @@ class Node:
 
     def announce(self):
         """Say again what others may have missed; harmless when they have not."""
-        self._save()  # if memory failed in the middle of act(), this was not yet on flash
+        self.save()  # if memory failed in the middle of act(), this was not yet on flash
         for what, h, digest in self.simplex.resend():
-            self.publish(topics.VOTE, self._sign(VOTE if what == "vote" else FINALIZE, h, digest).pack())
+            self.publish(topics.VOTE, self.sign(VOTE if what == "vote" else FINALIZE, h, digest).pack())
         h, voted = self.simplex.iteration, self.simplex.voted
         if self.members.leader(h) == self.me and voted in self.chain:
             if self.chain[voted].iteration < h:
-                self.publish(topics.VOTE, self._sign(PROPOSE, h, voted).pack())
+                self.publish(topics.VOTE, self.sign(PROPOSE, h, voted).pack())
             else:
-                self._tell(Proposal.parse(durable.load(self.block_path(h))))
+                self.tell(Proposal.parse(durable.load(self.block_path(h))))
