@@ -125,6 +125,33 @@ def test_a_terminal_interrupts_types_and_soft_resets(tmp_path):
     run(scenario)
 
 
+def test_a_ctrl_c_in_a_garbage_collection_stops_a_device_as_any_other(tmp_path):
+    main = b"""
+import gc
+from prosumer.hal.unix import Hal
+hal = Hal()
+hal.wait(hal.now_ms() + 1000)
+full = [[i] for i in range(3000)]
+print("collects")
+while True:
+    gc.collect()
+"""
+
+    async def scenario():
+        async with Street(tmp_path, main=main, speed=500, broker=None) as street:
+            street.add_homes(1)
+            street.boot()
+            living = asyncio.ensure_future(street.run(street.now_ms + 10**9))
+            for times in range(1, 4):
+                await street.until(lambda: street.log_of("h0").count("collects") >= times, 60)
+                assert b"KeyboardInterrupt" in await send(street, "h0", b"\x03", b">>> ")
+                assert b"\r\n42\r\n>>> " in await send(street, "h0", b"6*7\r", b"42\r\n>>> ")
+                await send(street, "h0", b"\x04", b"MPY: soft reboot")
+            assert street.devices["h0"].resets == 0
+            living.cancel()
+    run(scenario)
+
+
 def test_output_that_nobody_reads_does_not_stop_a_device_and_goes_to_its_log(tmp_path):
     main = b"""  # some 200 KB, far more than the port's buffers hold
 from prosumer.hal.unix import Hal

@@ -16,6 +16,7 @@ same letter in lower case. Packets to the device are padded to 32 bytes, because
     U                                                     up: a program is about to run; a Ctrl-C reaches it from now on
     Q                                                     no program runs any more: the chip sits in its REPL
     R                                                     machine.reset(): the host pulls the power and gives it back
+    C                                                     a Ctrl-C broke the process: the host boots it again and sends another
     X                                                     the planned power cut (`CHIP_CUT`): the host pulls the power
 
     host → device
@@ -32,7 +33,7 @@ import struct
 PACKET_BYTES = 32
 ACTUATORS = ("relay", "battery", "ev", "pv")  # the same order stands in firmware/prosumer/hal/unix.py
 
-HELLO, WAIT, BUSY, SAMPLE, ACTUATE, PLANT, UP, REPL, RESET, CUT = (ord(c) for c in "HWBSAPUQRX")
+HELLO, WAIT, BUSY, SAMPLE, ACTUATE, PLANT, UP, REPL, RESET, BROKEN, CUT = (ord(c) for c in "HWBSAPUQRCX")
 
 _WAIT = struct.Struct(">BQIIHB")
 _ACTUATE = struct.Struct(">BBi")

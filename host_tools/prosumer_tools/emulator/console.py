@@ -79,6 +79,10 @@ class Console:
             self._interrupt = False
             self._from_keyboard()
 
+    def interrupt_again(self):
+        """The last Ctrl-C hit the process where it must not; this one waits until it has booted."""
+        self._interrupt = True
+
     def process_ended(self):
         while self._from_device():
             pass

@@ -270,7 +270,11 @@ class Supervisor:
             self.clock.release(device.name, wall)
             self.log.info("%s sits in its REPL", device.name)
         elif kind == bus.RESET:
+            device.resets += 1
             self._reset(device)
+        elif kind == bus.BROKEN:
+            self._reset(device)
+            device.console.interrupt_again()
         elif kind == bus.CUT:
             self.log.info("%s: the power was cut in a flash operation", device.name)
             self.kill(device.name)
@@ -285,7 +289,6 @@ class Supervisor:
         device.send(*((header, samples) if frames else (header,)))
 
     def _reset(self, device):
-        device.resets += 1
         self.clock.leave(device.name, time.monotonic())
         device.end()
         self._boot_again(device)
@@ -331,6 +334,7 @@ class Supervisor:
                 device = self.devices[name]
                 if device.state != "off" and wall - device.busy_since > self.busy_limit_s:
                     self.log.warning("%s computes since %.0f s: watchdog reset", name, wall - device.busy_since)
+                    device.resets += 1
                     self._reset(device)
             if self.now_ms != told:
                 told, since = self.now_ms, wall
