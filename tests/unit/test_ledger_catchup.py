@@ -133,6 +133,23 @@ def test_of_neighbours_that_were_away_themselves_the_next_is_asked_and_at_last_t
         check_same_state(s)
 
 
+def test_a_neighbour_that_is_off_keeps_nobody_from_asking_on():
+    s = paper.Street(7, paper.fresh_folder(8000))
+    s.run(1)
+    lost = s.meters[6]
+    s.skip(100, s.meters[:6])
+    ring = s.meters[1].node.ring
+    header = ring.get(ring.next - 1)
+    ring.restart(ring.next - 1)
+    ring.append(ring.next, header)  # who is asked first was away, too, and who is asked next is still
+    s.meters[2].up = s.meters[3].up = False
+    lost.reconnect()
+    for _ in range(4):
+        s.play(s.now + 2100)
+        lost.node.catchup.step(s.now)
+    assert lost.counts == {"unproven": 1, "caught-up": 1} and lost.node.final_hash == s.meters[0].node.final_hash
+
+
 def test_false_tops_move_nothing_and_the_next_neighbour_is_asked():
     s, lost = week(300)
     s.meters[1].node.catchup.prove = lambda out, count, stop: out.append(bytes(32))

@@ -82,8 +82,8 @@ class Catchup:
         node = self.node
         if now_ms - self.asked_ms < node.genesis.delta_ms or node.genesis.n < 2:
             return
-        self.asked_ms, self.wanted = now_ms, False
         self.turn += 1
+        self.asked_ms, self.wanted = now_ms, self.turn < self.last
         to = (node.me + 1 + self.turn % (node.genesis.n - 1)) % node.genesis.n
         iteration, slot = node.simplex.iteration, node.final.slot + 1
         if node.simplex.tip[1] not in node.chain:
