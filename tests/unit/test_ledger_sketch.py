@@ -4,7 +4,7 @@ from prosumer.errors import Reject
 from prosumer.ledger import sketch
 from prosumer.ledger.sketch import Sketch
 from prosumer.link import topics
-from prosumer.records import Commit, Proposal
+from prosumer.records import PROPOSE, Commit, Header, Proposal, make_vote
 
 AWAY = 2
 
@@ -101,6 +101,31 @@ def test_members_that_hold_different_orders_of_a_liar_agree_on_the_proposers():
     s.run(3)
     assert [finals(s, slot)[:3] for slot in range(3, 7)] == [[0, 1, 2]] * 4, "no slot is lost by it"
     assert sum([m.counts.get("record-missing", 0) for m in s.meters]) >= 1
+
+
+def test_a_sketch_of_one_block_and_another_left_to_be_fetched_exclude_their_proposer():
+    s = street(4)
+    s.run(3)
+    feeder, left = s.genesis.feeder_id, []
+
+    def other(sender, to, kind, payload):
+        """Who cannot fill the sketch finds another block of the same proposer, signed as the first."""
+        if kind == topics.PROPOSAL and not left:
+            raw = bytearray(payload)
+            raw[11 + 64] ^= 1  # of the body root
+            header = Header.parse(raw[1:147])
+            vote = make_vote(PROPOSE, header.iteration, header.hash(feeder), sender)
+            raw[147:211] = s.meters[sender].signer.sign(vote.message(s.meters[to].node.members.domain))
+            left.append(sender)
+            s.meters[to].receive(topics.PROPOSAL, sender, bytes(raw))
+            assert s.meters[to].counts.get("equivocation") == 1
+        return to == AWAY and kind == topics.READING
+
+    s.lost = other
+    s.run(2)
+    s.lost = lambda *_: False
+    s.run(2)
+    assert left and s.meters[0].node.state.excluded == 1 << left[0]
 
 
 def test_a_proposer_that_keeps_its_block_to_itself_costs_its_turn_and_no_more():

@@ -121,6 +121,9 @@ class Inbox:
         digest = header.hash(genesis.feeder_id)
         said = make_vote(PROPOSE, h, digest, header.proposer, proposal.signature)
         node.members.check_vote(said)
+        for k in node.signatures:  # a sketch that could not be filled
+            if k[:2] == (PROPOSE, h) and k[2] != digest and header.proposer in node.signatures[k]:
+                self._contradicts(said, make_vote(*k, header.proposer, node.signatures[k][header.proposer]))
         known = [d for d, b in node.chain.items() if b.iteration == h]
         if known and digest not in known and digest != node.simplex.tip[1]:
             first = Proposal.parse(durable.load(node.block_path(h)))
@@ -139,7 +142,7 @@ class Inbox:
         if node.stops(parent):
             raise Reject("stopped")
         if told:
-            proposal = self._whole(proposal, now_ms)
+            proposal = self._whole(proposal, digest, now_ms)
         left_out = block.omitted(genesis, State.parse(parent.state), slot, node.pool, proposal.body)
         if left_out and node.simplex.iteration == h:
             kind, record = left_out
@@ -151,7 +154,7 @@ class Inbox:
         if node.simplex.final[1] == digest != node.final_hash:  # the others were faster than the whole block
             node.act([("final", h, digest)])
 
-    def _whole(self, sketch, now_ms):
+    def _whole(self, sketch, digest, now_ms):
         """The proposal itself, from this meter's own records. Reject('record-missing'): one is not here, or another than the proposer's."""
         node, header = self.node, sketch.header
         try:
@@ -159,6 +162,7 @@ class Inbox:
             if salted.root(body.salt, salted.BODY, body.leaves()) != header.body_root:
                 raise Reject("record-missing")
         except Reject:
+            node.signatures.setdefault((PROPOSE, header.iteration, digest), {})[header.proposer] = sketch.signature
             self.fetch(header.iteration, now_ms + node.genesis.delta_ms // 4, 3)  # it leaves its proposer after the sketch
             raise
         return Proposal(header, sketch.signature, body)

@@ -296,7 +296,7 @@ class Node:
             if by != DUMMY:
                 self.notarizations = []
             self.notarizations = (self.notarizations + [self._certificate(VOTE, h - 1, by, votes)])[-_MOST_CERTIFICATES:]
-        for key in [k for k in self.signatures if k[1] < (self.simplex.final[0] if k[0] == FINALIZE else h)]:
+        for key in [k for k in self.signatures if k[1] < (h if k[0] == VOTE else self.simplex.final[0])]:
             del self.signatures[key]  # votes of an ended iteration live on in its certificate
         self._sweep()
 
