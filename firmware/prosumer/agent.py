@@ -44,7 +44,7 @@ class Agent:
             pass  # it is there
         self.counts = {}
         # one buffer for two things that never meet: samples, and a block while it is received and executed
-        buffer = bytearray(max(House.buffer_bytes(hal, channels), 1024 + 448 * genesis.n))
+        buffer = bytearray(max(House.buffer_bytes(hal, channels), 1536 + 448 * genesis.n))
         self.house = House(hal, channels, calibration, _FOLDER, buffer)
         for event in self.house.registers.events:
             self.count(event)
@@ -176,7 +176,7 @@ class Agent:
         except Reject as e:
             self.count(e.code)
         except MemoryError:
-            self.count("no-memory")
+            self.node.relieve()
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
             self.count("malformed")
 
@@ -241,8 +241,8 @@ class Agent:
         running = (self.slot, max(0, consumption) * length // done, max(0, generation) * length // done)
         plant = self.hal.plant()
         curve = self.trader.make(running, plant, credit_ucr(self.genesis, self.node.state, self.me))
-        if not self.whole_slot:
-            self.announce()  # neighbours may have restarted with us and lost what we said when the slot began
+        if not self.whole_slot or self.node.final.slot < self.slot - 1:
+            self.announce()  # neighbours may have restarted with us and lost what we said, or were cut off when we said it
         if curve and self.slot >= -1:
             self.offer(topics.COMMIT, self.trader.seal(self.slot + 2, curve, self.hal.entropy(16)))
 

@@ -1,6 +1,7 @@
 """What a member with firmware of its own can sign, and what a power cut can leave: nothing of it stops a street or makes money."""
 
 import paper
+from prosumer.ledger import block
 from prosumer.ledger.simplex import leader
 from prosumer.link import topics
 from prosumer.records import PROPOSE, Proposal, Reading, vote_message
@@ -63,7 +64,6 @@ def test_more_energy_than_the_fuse_lets_through_makes_no_money():
 
 def proposal_by(s, proposer, h, slot, salt, previous=None):
     """A valid signed proposal for iteration h that this meter's firmware would not make, e.g. a second one."""
-    from prosumer.ledger import block
     from prosumer.ledger.state import State
     node = s.meters[proposer].node
     parent = node.chain[previous or node.simplex.tip[1]]
@@ -211,7 +211,6 @@ def test_no_block_is_longer_than_the_buffer_it_is_received_in_however_long_the_s
 
 def test_readings_of_all_share_what_a_block_holds():
     """One of each member, then more of one after the other, beginning with another member each slot."""
-    from prosumer.ledger import block
     s = street(4)
     s.run(3)
     s.lost = lambda *_: True
@@ -227,6 +226,38 @@ def test_readings_of_all_share_what_a_block_holds():
     assert counts[0] != counts[1] and sum(counts[0]) == sum(counts[1]) == 15, counts
 
 
+
+
+def test_a_street_that_fell_in_two_has_a_block_in_the_next_slot():
+    """Only one half knows that it was cut off. Before the gate all say again what the other never heard: readings, and votes that end an iteration."""
+    s = street(8)
+    s.run(2)
+    s.lost = lambda sender, to, kind, payload: (sender < 4) != (to < 4)
+    s.run(2)
+    assert max(s.finals) == 1
+    s.lost = lambda *_: False
+    for m in s.meters[4:]:
+        m.reconnect()
+    s.run(1)
+    assert final_by(s, 4) == list(range(8))
+    s.run(2)
+    check_same_state(s)
+
+
+def test_all_that_a_proposer_left_out_is_forwarded():
+    """Not one record for each turn that passes: the half that proposes lacks two readings of each member of the other."""
+    s = street(8)
+    s.run(2)
+    s.lost = lambda sender, to, kind, payload: kind == topics.READING and (sender < 4) != (to < 4)
+    meter = s.meters[0]
+    sent, publish = [], meter.node.publish
+    meter.node.publish = lambda kind, payload, member=None: (sent.append((kind, member)), publish(kind, payload, member))
+    for slot in range(8):
+        s.run(1)
+        forwarded = [member for kind, member in sent if kind == topics.READING and member is not None]
+        if forwarded:
+            break
+    assert len(set(forwarded)) == 4, sent
 
 
 def test_certificates_of_dummies_are_bounded():
@@ -304,3 +335,27 @@ def test_blocks_that_are_not_final_are_learnt_one_by_one_up_to_the_tip():
     s.run(4)
     assert final_by(s, 11) == [0, 1, 2, 3]
     check_same_state(s)
+
+
+def test_a_heap_too_full_for_a_block_gives_up_late_readings_and_the_street_goes_on():
+    s = street(4)
+    s.run(2)
+    s.lost = lambda sender, to, kind, payload: kind == topics.VOTE
+    s.run(3)
+    node = s.meters[0].node
+    assert max([len(waiting) for waiting in node.pool.readings]) == 3
+    build = block.build
+
+    def full(*args):
+        raise MemoryError
+
+    block.build = full
+    s.lost = lambda *_: False
+    while not s.meters[0].counts.get("no-memory"):
+        s.run(1)
+    block.build = build
+    assert max([len(waiting) for waiting in node.pool.readings]) <= 2, "the due one of each, and what came since"
+    s.run(3)
+    assert final_by(s, s.genesis.slot_at(s.now) - 1) == [0, 1, 2, 3]
+    check_same_state(s)
+    assert [a.next_slot for a in node.state.accounts] == [s.genesis.slot_at(s.now) - 1] * 4, "nothing is lost"

@@ -76,33 +76,32 @@ def _transfers(state, pool, most):
 
 
 def omitted(genesis, state, slot, pool, body):
-    """(kind as in topics, record) the proposer left out although it was here in good time; None if nothing is missing."""
+    """(kind as in topics, record) of each that the proposer left out although it was here in good time."""
     have = build(genesis, state, slot, pool, b"", False)
     for e in have.envelopes:
         if not [t for t in body.envelopes if rank(t) >= rank(e)] and ("e", rank(e), 0) not in pool.late:
-            return topics.ENVELOPE, e
+            yield topics.ENVELOPE, e
     rare = list(body.evidence) + list(body.amendments)
     for kind, mine in ((topics.EVIDENCE, have.evidence), (topics.GENESIS, have.amendments)):
         if mine and not rare and (kind, 0, 0) not in pool.late:
-            return kind, mine[0]
+            yield kind, mine[0]
     there = [(r.member, r.seq) for r in body.readings]
     for r in have.readings:  # the one that is due of each; of those behind it, the proposer may have fewer, or others
         due = r.seq == state.accounts[r.member].next_seq
         if due and not rare and (r.member, r.seq) not in there and ("r", r.slot, r.member) not in pool.late:
-            return topics.READING, r
+            yield topics.READING, r
     for key, kind, mine, theirs in (("o", topics.ORDER, have.orders, body.orders), ("c", topics.COMMIT, have.commits, body.commits)):
         there = [(r.member, r.slot) for r in theirs]
         for r in mine:
             if (r.member, r.slot) not in there and (key, r.slot, r.member) not in pool.late:
-                return kind, r
+                yield kind, r
     if have.transfers and not rare:
         there = [(t.member, t.seq) for t in body.transfers]
         spare = _room(genesis, list(body.commits) + list(body.orders)) - Reading.size() * len(list(body.readings)) - Transfer.size() * len(there)
         for t in have.transfers:
             if ((t.member, t.seq) not in there and ("t", t.seq, t.member) not in pool.late
                     and len(there) < MAX_TRANSFERS and spare >= Transfer.size()):
-                return topics.TRANSFER, t
-    return None
+                yield topics.TRANSFER, t
 
 
 def _sorted(records, what, key):

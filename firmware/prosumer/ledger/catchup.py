@@ -216,6 +216,11 @@ class Catchup:
             headers = [b.header for b in missing[1:1 + _MAX_HEADERS]]
             certificates = [c for c in node.notarizations if c.header_hash != DUMMY or c.iteration >= ask.iteration]
             certificates = certificates[:2 if missing else 5]
+            if len(Parts(block + list_pieces(headers) + list_pieces(certificates))) > 1400 + 448 * node.genesis.n:
+                if ask.iteration:  # more than the buffer that it is received in (agent.py): first what makes the block its tip
+                    block, headers = [], []
+                else:  # which it has, for it asks for the block
+                    certificates = []
         final = [b"\0"]
         if ask.slot <= node.final.slot:
             final = [b"\1"] + self.final_pieces() + list_pieces(node.proofs()) + [bytes([len(tops)])] + tops

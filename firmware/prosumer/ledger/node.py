@@ -13,6 +13,7 @@ Nothing leaves through `publish` before it is durable. Files in `folder`:
 A block that changes who votes (members.py) is a *stop block*: nothing extends it, it is only proposed and voted on again until it
 is final. Then the agreement starts anew behind it, among those who vote now: so no two electorates ever decide side by side.
 """
+import gc
 import os
 
 from micropython import const
@@ -172,7 +173,7 @@ class Node:
             except Reject as e:
                 self.count(e.code)
             except MemoryError:  # the turn passes to the next
-                self.count("no-memory")
+                self.relieve()
         elif now_ms >= self.timer[2]:
             self.timer = (h, slot, now_ms + patience)
             self.count("timeout")
@@ -198,6 +199,13 @@ class Node:
         """First what all can put together, then the whole for whoever cannot."""
         self.publish(topics.SKETCH, Parts(sketch.pieces(proposal)))
         self.publish(topics.PROPOSAL, Parts(proposal.pieces()))
+
+    def relieve(self):
+        """The heap is too full for a block: late readings make room, whose senders say them again (after a final block, and before a gate if none came)."""
+        self.count("no-memory")
+        for waiting in self.pool.readings:
+            del waiting[1:]
+        gc.collect()
 
     def stops(self, link):
         return regime_of(link.state) != self.members.regime
@@ -389,4 +397,7 @@ class Node:
             if self.chain[voted].iteration < h:
                 self.publish(topics.VOTE, self.sign(PROPOSE, h, voted).pack())
             else:
-                self.tell(Proposal.parse(durable.load(self.block_path(h))))
+                try:
+                    self.tell(Proposal.parse(durable.load(self.block_path(h))))
+                except MemoryError:  # the votes are said
+                    self.relieve()
