@@ -169,12 +169,13 @@ class Soak(Game):
 
 
 def timeline(days, names, seed):
-    """Faults by day, none in the last hour; [(second, what, who, lasts_s)]. The last of several days ends with the outage."""
+    """Faults by day, none in the last hour; [(second, what, who, lasts_s)]. On the last of several days the outage."""
     rnd, out = random.Random(f"faults {seed}"), []
     third = (len(names) - 1) // 3
     for day in range(days):
         base = day * 86400
-        at = [base + 1800 + 3600 * hour + rnd.randrange(1800) for hour in range(16 if 1 < days == day + 1 else 20)]
+        hours = [h for h in range(22) if not 6 <= h < 12] if 1 < days == day + 1 else range(20)
+        at = [base + 1800 + 3600 * hour + rnd.randrange(1800) for hour in hours]
         rnd.shuffle(at)
         for name in rnd.sample(names[2:], min(6, third)):
             out.append((at.pop(), "kill", (name,), rnd.choice((60, 600, 1800, 5400))))
@@ -187,8 +188,8 @@ def timeline(days, names, seed):
         for name, by_ms in zip(rnd.sample(names[2:], 4), (2000, -2000, 20000, -20000)):
             out.append((at.pop(), "step", (name, by_ms), 3600))
     if days > 1:
-        out.append((6 * 3600, "day", (names[0],), 86400))
-        out.append((days * 86400 - 8 * 3600, "outage", (), 6 * 3600))
+        out.append((3 * 3600, "day", (names[0],), 86400))
+        out.append((days * 86400 - 18 * 3600, "outage", (), 6 * 3600))
     quiet = days * 86400 - 5400
     return sorted((s, w, who, min(lasts, quiet - s)) for s, w, who, lasts in out if s < quiet - 60)
 

@@ -172,7 +172,11 @@ class Agent:
             if kind == topics.WEATHER:
                 self.trader.weather.take(json.loads(message))
             else:
-                self.node.receive(kind, member, message, now)
+                try:
+                    self.node.receive(kind, member, message, now)
+                except MemoryError:
+                    self.node.relieve()
+                    self.node.receive(kind, member, message, now)
         except Reject as e:
             self.count(e.code)
         except MemoryError:
@@ -192,7 +196,7 @@ class Agent:
     def announce(self):
         """After a reconnect: everything of ours that others may have missed."""
         account = self.node.state.accounts[self.me]
-        for reading in self.chain.unsettled(account.next_seq):
+        for reading in self.chain.unsettled(account.next_seq)[:MAX_LATE_READINGS]:
             self.offer(topics.READING, reading)
         for slot in sorted(self.trader.sealed):
             if slot > self.slot:

@@ -162,14 +162,11 @@ class Node:
         if not self.timer or self.timer[0] != h or self.timer[1] != slot:
             self.timer = (h, slot, now_ms + patience)
             try:
-                if tip and self.simplex.propose_parent():
-                    if self.stops(tip):
-                        self._again(self.simplex.tip)
-                    else:
-                        self.propose(slot, tip)
-                elif self.early:
-                    early, self.early = self.early, None
-                    self.inbox.accept(early, now_ms)
+                try:
+                    self._begin(slot, tip, now_ms)
+                except MemoryError:
+                    self.relieve()
+                    self._begin(slot, tip, now_ms)
             except Reject as e:
                 self.count(e.code)
             except MemoryError:  # the turn passes to the next
@@ -180,6 +177,17 @@ class Node:
             self.act(self.simplex.on_timeout(h))
             self.announce()
             self.catchup.ask(now_ms)
+
+    def _begin(self, slot, tip, now_ms):
+        """An iteration of this slot begins: a proposal of this meter's, or one that came before its gate."""
+        if tip and self.simplex.propose_parent():
+            if self.stops(tip):
+                self._again(self.simplex.tip)
+            else:
+                self.propose(slot, tip)
+        elif self.early:
+            early, self.early = self.early, None
+            self.inbox.accept(early, now_ms)
 
     def propose(self, slot, tip):
         h, parent_hash = self.simplex.tip
