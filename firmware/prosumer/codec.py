@@ -22,7 +22,8 @@ class Record:
     """Base of every fixed-size record. It is its bytes and nothing else: a field is read from them when asked for,
     since a neighbour's reading as an object of fields would take three times the heap.
 
-    FIELDS: name, struct code, name, struct code, … in the order of the bytes behind the first, which is TYPE.
+    FIELDS: name, struct code, place, name, struct code, place, … in the order of the bytes behind the first, which is TYPE. The
+    places are written out since a block reads thousands of fields.
     """
 
     SIGNED = False
@@ -31,27 +32,23 @@ class Record:
         if raw is None:
             raw = bytearray(self.length())
             raw[0] = self.TYPE
-            at = 1
-            for i in range(0, len(self.FIELDS), 2):
-                code = self.FIELDS[i + 1]
-                struct.pack_into(code, raw, at, fields[self.FIELDS[i]])
-                at += struct.calcsize(code)
+            for i in range(0, len(self.FIELDS), 3):
+                struct.pack_into(self.FIELDS[i + 1], raw, self.FIELDS[i + 2], fields[self.FIELDS[i]])
         self.raw = bytes(raw)
         self.signature = signature
 
     def __getattr__(self, name):
-        at = 1
-        for i in range(0, len(self.FIELDS), 2):
-            code = self.FIELDS[i + 1]
-            if self.FIELDS[i] == name:
-                return struct.unpack_from(code, self.raw, at)[0]
-            at += struct.calcsize(code)
-        raise AttributeError(name)
+        fields = self.FIELDS
+        try:
+            i = fields.index(name)
+        except ValueError:
+            raise AttributeError(name)
+        return struct.unpack_from(fields[i + 1], self.raw, fields[i + 2])[0]
 
     @classmethod
     def length(cls):
         """Bytes without the signature."""
-        return 1 + sum([struct.calcsize(cls.FIELDS[i]) for i in range(1, len(cls.FIELDS), 2)])
+        return cls.FIELDS[-1] + struct.calcsize(cls.FIELDS[-2])
 
     @classmethod
     def size(cls):

@@ -53,17 +53,17 @@ class Reading(Record):
     """What one house took, gave and generated in one slot, chained to its previous reading by hash."""
 
     TYPE, TAG, SIGNED = 1, b"prosumer/reading/v1", True
-    FIELDS = ("member", ">B", "slot", ">I", "seq", ">I", "previous", "32s", "import_mwh", ">Q",
-              "export_mwh", ">Q", "generation_mwh", ">Q", "interval_import_mwh", ">I",
-              "interval_export_mwh", ">I", "interval_generation_mwh", ">I", "uncertainty_mwh", ">I",
-              "flags", ">H", "accuracy", ">B", "calibration", "8s")
+    FIELDS = ("member", ">B", 1, "slot", ">I", 2, "seq", ">I", 6, "previous", "32s", 10, "import_mwh", ">Q", 42,
+              "export_mwh", ">Q", 50, "generation_mwh", ">Q", 58, "interval_import_mwh", ">I", 66,
+              "interval_export_mwh", ">I", 70, "interval_generation_mwh", ">I", 74, "uncertainty_mwh", ">I", 78,
+              "flags", ">H", 82, "accuracy", ">B", 84, "calibration", "8s", 85)
 
 
 class Commit(Record):
     """A sealed order: its digest, signed. The last to speak gains nothing."""
 
     TYPE, TAG, SIGNED = 2, b"prosumer/commit/v1", True
-    FIELDS = ("member", ">B", "slot", ">I", "digest", "32s")
+    FIELDS = ("member", ">B", 1, "slot", ">I", 2, "digest", "32s", 6)
 
 
 class Whole:
@@ -133,21 +133,21 @@ class Envelope(Record):
     """What the wires of the feeder carry in each of these slots, signed by the grid operator."""
 
     TYPE, TAG, SIGNED = 4, b"prosumer/envelope/v1", True
-    FIELDS = ("first_slot", ">I", "last_slot", ">I", "import_limit_mwh", ">I", "export_limit_mwh", ">I")
+    FIELDS = ("first_slot", ">I", 1, "last_slot", ">I", 5, "import_limit_mwh", ">I", 9, "export_limit_mwh", ">I", 13)
 
 
 class Header(Record):
     """One slot's block in 146 bytes; its hash is what meters vote on."""
 
     TYPE, TAG = 5, b"prosumer/header/v1"
-    FIELDS = ("slot", ">I", "iteration", ">I", "proposer", ">B", "previous", "32s",
-              "accumulator", "32s", "body_root", "32s", "state_root", "32s",
-              "price_ucr_per_kwh", ">I", "volume_mwh", ">I")
+    FIELDS = ("slot", ">I", 1, "iteration", ">I", 5, "proposer", ">B", 9, "previous", "32s", 10,
+              "accumulator", "32s", 42, "body_root", "32s", 74, "state_root", "32s", 106,
+              "price_ucr_per_kwh", ">I", 138, "volume_mwh", ">I", 142)
 
 
 class Vote(Record):
     TYPE, TAG, SIGNED = 6, b"prosumer/vote/v1", True
-    FIELDS = ("kind", ">B", "iteration", ">I", "member", ">B", "header_hash", "32s")
+    FIELDS = ("kind", ">B", 1, "iteration", ">I", 2, "member", ">B", 6, "header_hash", "32s", 7)
 
     def message(self, feeder_id):
         """The member is left out: all votes for one thing sign the same bytes, so a certificate is short."""
@@ -203,7 +203,7 @@ class Transfer(Record):
     """Green coins (mWh) of a member, or money (ucr) that the operator books: GIVE, RETIRE, PAY_IN, PAY_OUT."""
 
     TYPE, TAG, SIGNED = 11, b"prosumer/transfer/v1", True
-    FIELDS = ("member", ">B", "kind", ">B", "seq", ">I", "to", ">B", "amount", ">Q", "note", "16s")
+    FIELDS = ("member", ">B", 1, "kind", ">B", 2, "seq", ">I", 3, "to", ">B", 7, "amount", ">Q", 8, "note", "16s", 16)
 
 
 class Evidence(Whole):

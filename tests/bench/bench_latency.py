@@ -60,13 +60,14 @@ street = paper.Street(%d, paper.fresh_folder())
 street.run(2)
 print(json.dumps([street.genesis_bytes.hex()] + last))
 """
-# … and a meter's heap, collected as on a meter, what a voter does with it: build what it would have proposed, execute what was, compare.
+# … and a meter's heap, collected as on a meter, what a voter does with it: fill the sketch from its own records, build what it would have
+# proposed, execute what was, compare.
 _EXECUTE = """
 import gc, json, sys
 sys.path[:0] = ["firmware"]
 from prosumer.codec import Cursor
 from prosumer.identity.genesis import Genesis
-from prosumer.ledger import block
+from prosumer.ledger import block, salted
 from prosumer.ledger.pool import Pool
 from prosumer.ledger.state import State
 from prosumer.records import Body
@@ -77,12 +78,15 @@ pool.commits[slot + 2] = {r.member: r for r in parsed.commits}
 pool.orders[slot + 1] = {r.member: r for r in parsed.orders}
 for r in parsed.readings:
     pool.readings[r.member].append(r)
+filled = Body(parsed.salt, list(parsed.envelopes), list(pool.commits[slot + 2].values()), list(pool.orders[slot + 1].values()),
+              [r for waiting in pool.readings for r in waiting], [], [], [])
 gc.threshold(4096)
 for _ in range(%d):
+    salted.root(filled.salt, salted.BODY, filled.leaves())
     block.build(genesis, State.parse(state), slot, pool, b"", False)
-    after, parsed = State.parse(state), Body.read(Cursor(body))
-    cleared = block.execute(genesis, after, slot, parsed, lambda r: None)
-    block.header(genesis, bytes(32), bytes(32), slot, 1, 0, parsed, after, cleared)
+    after = State.parse(state)
+    cleared = block.execute(genesis, after, slot, filled, lambda r: None)
+    block.header(genesis, bytes(32), bytes(32), slot, 1, 0, filled, after, cleared)
 """
 
 

@@ -2,11 +2,14 @@
 
 The table of records is read from prosumer.records, so that a new one is tried without being listed here.
 """
+import struct
+
 from prosumer import records
 from prosumer.codec import Record
 from prosumer.errors import Reject
 from prosumer.identity import genesis
 from prosumer.identity.ed25519 import PreparedKey, Signer
+from prosumer.ledger.catchup import Ask
 
 FEEDER, OTHER_FEEDER = b"feeder-1", b"feeder-2"
 SIGNER, OTHER = Signer(b"a" * 32), Signer(b"b" * 32)
@@ -20,9 +23,20 @@ def kinds():
     return [c for c in found if isinstance(c, type) and issubclass(c, Record) and c is not Record and c.SIGNED]
 
 
+def test_every_field_begins_where_the_one_before_ends():
+    classes = kinds() + [records.Header, Ask]
+    assert len(classes) >= 7
+    for cls in classes:
+        at = 1
+        for i in range(0, len(cls.FIELDS), 3):
+            assert cls.FIELDS[i + 2] == at, (cls, cls.FIELDS[i])
+            at += struct.calcsize(cls.FIELDS[i + 1])
+        assert cls.length() == at
+
+
 def example(cls, **changes):
     fields = {}
-    for i in range(0, len(cls.FIELDS), 2):
+    for i in range(0, len(cls.FIELDS), 3):
         name, code = cls.FIELDS[i], cls.FIELDS[i + 1]
         fields[name] = 1 if code in _STEPS else bytes(range(1, 1 + int(code[:-1].lstrip(">"))))
     fields.update(changes)
@@ -79,7 +93,7 @@ def test_no_field_can_be_changed_and_no_feeder_or_signer():
     tried = 0
     for cls in kinds():
         record = signed(example(cls))
-        for i in range(0, len(cls.FIELDS), 2):
+        for i in range(0, len(cls.FIELDS), 3):
             name, code = cls.FIELDS[i], cls.FIELDS[i + 1]
             value = 2 if code in _STEPS else b"x" * int(code[:-1].lstrip(">"))
             other = example(cls, **{name: value})

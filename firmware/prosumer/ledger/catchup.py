@@ -60,7 +60,8 @@ def in_force(genesis, folder):
 
 class Ask(Record):
     TYPE, TAG, SIGNED = 16, b"prosumer/ask/v1", True
-    FIELDS = ("member", ">B", "to", ">B", "iteration", ">I", "slot", ">I", "count", ">I", "domain", "8s")
+    FIELDS = ("member", ">B", 1, "to", ">B", 2, "iteration", ">I", 3, "slot", ">I", 7, "count", ">I", 11,
+              "domain", "8s", 15)
 
 
 class Catchup:

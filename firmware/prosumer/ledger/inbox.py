@@ -195,11 +195,10 @@ class Inbox:
     def verified(self, record):
         """Signature of a record in a block; those this meter already checked when they arrived are not checked twice."""
         node = self.node
-        raw = record.pack()
         if isinstance(record, Evidence):
             return evidence.check(record, node.members)
         if isinstance(record, Envelope):
-            if not [e for e in node.pool.envelopes if e.pack() == raw]:
+            if not [e for e in node.pool.envelopes if e.pack() == record.pack()]:
                 node.members.check_operator(record)
             return
         if isinstance(record, Commit):
@@ -209,7 +208,7 @@ class Inbox:
             known = node.pool.transfers.get(record.member, [])
         else:
             known = node.pool.readings[record.member]
-        if not [r for r in known if r.pack() == raw]:
+        if not [r for r in known if r is record or r.pack() == record.pack()]:  # of a filled sketch it is the very one
             if record.member == topics.OPERATOR:
                 node.members.check_operator(record)
             else:
