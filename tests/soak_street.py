@@ -5,8 +5,8 @@
 The real firmware in emulated meters, slots of 15 minutes, 100 ms from meter to meter. All the time each clock drifts by its own rate of up to
 ±100 ppm and is set right once an hour, by 1 ms a second as the boards do; one meter's time server stays silent all the time, so that it
 drifts on. Each day brings kills of single meters for 1 to 90 minutes, restarts of the broker, partitions with a quorum on one side and
-without a quorum on any, and clocks that step by ±2 and ±20 s for an hour. One meter is without power for a whole day; on the last day the broker
-is gone for a quarter of a day, which is an outage for everybody.
+without a quorum on any, and clocks that step by ±2 and ±20 s for an hour. One meter is without power for a whole day; on the first day the broker
+is gone for four hours, which is an outage for everybody.
 
 `recovery` is the time from when a fault ends until each meter that it touched says its finalize vote for a block that was not final then: it
 has the whole chain again, has executed the block and votes. Mostly that is at the next gate, up to 15 minutes later; so also told is how
@@ -169,12 +169,12 @@ class Soak(Game):
 
 
 def timeline(days, names, seed):
-    """Faults by day, none in the last hour; [(second, what, who, lasts_s)]. On the last of several days the outage."""
+    """Faults by day, none in the last hour; [(second, what, who, lasts_s)]. On the first of several days the outage."""
     rnd, out = random.Random(f"faults {seed}"), []
     third = (len(names) - 1) // 3
     for day in range(days):
         base = day * 86400
-        hours = [h for h in range(22) if not 6 <= h < 12] if 1 < days == day + 1 else range(20)
+        hours = [h for h in range(22) if not 13 <= h < 18] if days > 1 and not day else range(20)
         at = [base + 1800 + 3600 * hour + rnd.randrange(1800) for hour in hours]
         rnd.shuffle(at)
         for name in rnd.sample(names[2:], min(6, third)):
@@ -188,8 +188,8 @@ def timeline(days, names, seed):
         for name, by_ms in zip(rnd.sample(names[2:], 4), (2000, -2000, 20000, -20000)):
             out.append((at.pop(), "step", (name, by_ms), 3600))
     if days > 1:
-        out.append((3 * 3600, "day", (names[0],), 86400))
-        out.append((days * 86400 - 18 * 3600, "outage", (), 6 * 3600))
+        out.append((3600, "day", (names[0],), 86400))
+        out.append((14 * 3600, "outage", (), 4 * 3600))
     quiet = days * 86400 - 5400
     return sorted((s, w, who, min(lasts, quiet - s)) for s, w, who, lasts in out if s < quiet - 60)
 

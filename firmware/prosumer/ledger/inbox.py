@@ -143,14 +143,15 @@ class Inbox:
             raise Reject("stopped")
         if told:
             proposal = self._whole(proposal, digest, now_ms)
-        left_out = list(block.omitted(genesis, State.parse(parent.state), slot, node.pool, proposal.body))
+        state = State.parse(parent.state)  # once: two of them, and a block that came whole, are more than the heap of a large street
+        left_out = list(block.omitted(genesis, state, slot, node.pool, proposal.body))
         if left_out and node.simplex.iteration == h:
             for i in range(min(4, len(left_out))):  # one for each turn that passes would be too slow, all from all too much
                 kind, record = left_out[(node.me + i) % len(left_out)]
                 node.publish(kind, record.pack(), topics.OPERATOR if kind in (topics.ENVELOPE, topics.GENESIS) else
                              None if kind == topics.EVIDENCE else record.member)
             raise Reject("record-left-out")
-        node.extend(proposal, proposal.pieces() if told else [raw])
+        node.extend(proposal, proposal.pieces() if told else [raw], state)
         node.act(node.simplex.on_proposal(h, digest, parent.iteration, header.previous))
         if node.simplex.final[1] == digest != node.final_hash:  # the others were faster than the whole block
             node.act([("final", h, digest)])

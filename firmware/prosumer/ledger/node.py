@@ -255,17 +255,17 @@ class Node:
             if name[0] == "b" and self.folder + name not in paths:
                 os.remove(self.folder + name)
 
-    def extend(self, proposal, pieces=None):
+    def extend(self, proposal, pieces=None, state=None):
         """Re-run a block on its parent and remember the result; Reject unless every byte of the header agrees.
 
-        `pieces`: its bytes, unless they come from flash."""
+        `pieces`: its bytes, unless they come from flash; `state`: the parent's, if it is open already: it is used up."""
         header, genesis = proposal.header, self.genesis
         parent = self.chain.get(header.previous)
         if not parent:
             raise Reject("unknown-parent")
         if header.slot <= parent.slot or header.iteration <= parent.iteration:
             raise Reject("wrong-slot")
-        state = State.parse(parent.state)
+        state = state or State.parse(parent.state)
         cleared = block.execute(genesis, state, header.slot, proposal.body, self.inbox.verified)
         mine = block.header(genesis, header.previous, parent.accumulator().root(), header.slot, header.iteration,
                             header.proposer, proposal.body, state, cleared)
