@@ -4,6 +4,12 @@
 
 Exits 0 if nothing was found, 1 on a conflict (or, with all rules whole, a broken promise or a slot that did not
 finalise), and names the schedule, which the same seed repeats alone: --n N --seed S --schedules 1.
+
+Last result of `run_sim.py --schedules 12500` (100,000 schedules, all rules whole, seeds 1 to 12,500 of each n): nothing found.
+
+    n                          4        5        6        7        8          9         10         13
+    final headers        285,290  384,933  520,974  662,196  819,771  1,016,768  1,196,426  1,884,336
+    honest slots, final   38,510   51,162   63,711   64,905   77,455     90,006     91,260    117,573
 """
 import sys
 import time
