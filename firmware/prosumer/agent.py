@@ -176,7 +176,8 @@ class Agent:
                     self.node.receive(kind, member, message, now)
                 except MemoryError:
                     self.node.relieve()
-                    self.node.receive(kind, member, message, now)
+                    if kind in (topics.SKETCH, topics.PROPOSAL):
+                        self.node.receive(kind, member, message, now)
         except Reject as e:
             self.count(e.code)
         except MemoryError:

@@ -31,6 +31,13 @@ def load(path):
     return data
 
 
+def exists(path):
+    try:
+        return os.stat(path) is not None
+    except OSError:
+        return False
+
+
 class File:
     """What was saved, to be written on in pieces (as codec.Parts) and never held in memory."""
 

@@ -18,7 +18,8 @@ from prosumer.identity.genesis import NO_LIMIT, TAG, Genesis
 from prosumer.identity.members import Members
 from prosumer.ledger.catchup import in_force
 from prosumer.ledger.headers import HeaderRing
-from prosumer.ledger.node import Link, Node
+from prosumer.ledger.block import Link
+from prosumer.ledger.node import Node
 from prosumer.link import topics
 from prosumer.records import (FINALIZE, MAX_LATE_READINGS, ROLE_GENERATES, ROLE_HEAD, Certificate, Commit, Envelope, Header, Order, Transfer, Vote,
                               vote_message)

@@ -6,7 +6,7 @@ import vfs
 import paper
 from flash import Flash
 from prosumer import durable
-from prosumer.codec import Cursor, sha256
+from prosumer.codec import Cursor, list_pieces, sha256
 from prosumer.errors import Halt, Reject
 from prosumer.ledger import catchup, mmr
 from prosumer.ledger.mmr import MMR
@@ -54,6 +54,31 @@ def away(s, slots, played=None):
     assert state.accounts[3].next_slot == slot + 2, "what it metered since is settled"
     assert lost.counts["caught-up"] == 1
     return talk
+
+
+def test_a_header_said_twice_is_no_fork_and_no_way_into_the_ring():
+    """A true final block with true tops, and the last header in place of those before it: a liar must not halt an honest meter."""
+    for behind in (2, 3, 6):
+        s = street(4)
+        s.run(3)
+        lost, node = s.meters[3], s.meters[0].node
+        lost.up = False
+        s.run(behind)
+        lost.boot()
+        lost.up = True
+        stop = MMR.parse(node.final.before).count
+        headers, tops = [Header.parse(raw) for _, raw in node.ring.iterate(0, stop)], []
+        node.catchup.prove(tops, lost.node.final.accumulator().count, stop)
+        final = [b"\1"] + node.catchup.final_pieces() + [b"\0", bytes([len(tops)])] + tops
+        before = [raw for _, raw in lost.node.ring.iterate(0, 99)]
+        for said in ([headers[-1]] * behind, [headers[-2], headers[-1], headers[-1]], [headers[-1], headers[-2]]):
+            answer = [b"\x11", bytes([lost.me])] + final + list_pieces(said) + [b"\0"]
+            counted = lost.counts.get("broken-chain", 0)
+            lost.receive(topics.CHAIN, 0, b"".join(answer))
+            assert lost.counts.get("broken-chain", 0) == counted + 1
+        assert [raw for _, raw in lost.node.ring.iterate(0, 99)] == before
+        lost.receive(topics.CHAIN, 0, b"".join([b"\x11", bytes([lost.me])] + final + list_pieces(headers[-behind + 1:]) + [b"\0"]))
+        assert lost.node.final_hash == node.final_hash, "the true answer is taken"
 
 
 def test_after_a_day_one_answer_is_enough():

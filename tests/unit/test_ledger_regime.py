@@ -4,6 +4,7 @@ from prosumer.codec import sha256
 from prosumer.errors import Reject
 from prosumer.identity.members import electorate
 from prosumer.ledger import evidence
+from prosumer.ledger.evidence import kept
 from prosumer.link import topics
 from prosumer.records import FINALIZE, PROPOSE, VOTE, make_vote
 from test_ledger_node import all_but, check_same_state, counted, final_by, street
@@ -92,7 +93,7 @@ def test_a_member_that_votes_for_two_blocks_is_excluded_for_all_to_see():
     state = check_same_state(s, honest)
     assert state.excluded == 4 and 2 not in state.commits.get(6, {})
     assert state.accounts[2].next_slot == 4  # still metered, at the tariff
-    proofs = s.meters[0].node.proofs()
+    proofs = kept(s.meters[0].folder)
     assert [e.member for e in proofs] == [2]
     evidence.check(proofs[0], s.meters[0].node.members)
     s.run(2)
@@ -160,7 +161,7 @@ def test_a_meter_that_was_away_while_members_changed_and_one_lied_finds_its_way_
     assert away.genesis.number == 2 and away.counts.get("strange-regime", 0) < 4
     live = [s.meters[0], s.meters[2], s.meters[3], away]
     check_same_state(s, live)
-    assert [e.member for e in away.node.proofs()] == [1]
+    assert [e.member for e in kept(away.folder)] == [1]
     assert away.node.members.voters == [0, 2, 3, 4]
 
 

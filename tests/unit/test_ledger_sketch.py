@@ -137,7 +137,7 @@ def test_a_proposer_that_keeps_its_block_to_itself_costs_its_turn_and_no_more():
     assert sum([m.counts.get("record-missing", 0) for m in s.meters]) >= 3
     s.run(3)
     assert [finals(s, slot) for slot in (6, 7)] == [[0, 1, 2, 3]] * 2
-    assert all([m.node.inbox.lack is None for m in s.meters])
+    assert all([m.node.inbox.lack == {} for m in s.meters])
 
 
 def test_what_is_no_sketch_is_refused_with_its_reason():
@@ -156,24 +156,114 @@ def test_what_is_no_sketch_is_refused_with_its_reason():
 
 
 def test_a_changed_sketch_makes_nobody_vote():
-    """Each bit of what names the records: another record, one too many, one that is not there."""
+    """What names the records, bit by bit: another record, one too many, one that is not there. And the whole block is not there either."""
     s = street(4)
     s.run(3)
     changed = []
 
     def change(sender, to, kind, payload):
         if kind == topics.SKETCH and to != sender:
-            data = bytearray(payload)
-            data[240 + len(changed) % 20] ^= 1 << len(changed) % 8
-            changed.append(s.meters[to].node.simplex.voted)
+            data, i = bytearray(payload), len(changed)
+            data[228 + i % 28] ^= 1 << i % 8  # behind header, signature, salt and the empty list of envelopes
+            changed.append(i)
             s.meters[to].receive(kind, sender, bytes(data))
-            assert s.meters[to].node.simplex.voted is changed[-1] or s.meters[to].node.simplex.voted in [b for b in s.meters[to].node.chain]
-            return True
-        return kind == topics.PROPOSAL
+            assert s.meters[to].node.simplex.voted is None
+        return kind in (topics.SKETCH, topics.PROPOSAL)
 
     s.lost = change
     s.run(2)
-    assert changed and not s.finals.get(4), "without the true sketch and the whole block nothing is voted for"
+    assert len(changed) > 28 and not s.finals.get(3) and not s.finals.get(4)
     s.lost = lambda *_: False
     s.run(3)
     assert finals(s, 7) == [0, 1, 2, 3]
+
+
+def unfillable(s, liar, victim, iteration, n):
+    """A sketch, well signed, of a block that nobody has."""
+    node = victim.node
+    header = Header(slot=s.genesis.slot_at(s.now), iteration=iteration, proposer=liar.me, previous=node.simplex.tip[1], accumulator=bytes(32),
+                    body_root=bytes([n]) + bytes(31), state_root=bytes(32), price_ucr_per_kwh=0, volume_mwh=0)
+    vote = make_vote(PROPOSE, iteration, header.hash(s.genesis.feeder_id), liar.me)
+    return b"\x12" + header.raw + liar.signer.sign(vote.message(node.members.domain)) + bytes(33) + b"\0" + b"\0\0\0"
+
+
+def other_leader(s, victim, iteration):
+    """(iteration, meter) of the next one from `iteration` on that another one leads."""
+    while victim.node.members.leader(iteration) == victim.me:
+        iteration += 1
+    return iteration, s.meters[victim.node.members.leader(iteration)]
+
+
+def test_many_sketches_of_a_liar_are_one_proof_and_take_no_room():
+    s = street(4)
+    s.run(3)
+    s.play(s.genesis.gate_ms(3) - 1)
+    s.now, victim, said = s.genesis.gate_ms(3) + 10, s.meters[0], []
+    h, liar = other_leader(s, victim, victim.node.simplex.iteration)
+    victim.node.publish = lambda kind, payload, member=None: said.append(kind)
+    for n in range(40):
+        victim.receive(topics.SKETCH, liar.me, unfillable(s, liar, victim, h, n))
+    assert victim.counts["second-proposal"] == 39 and said.count(topics.EVIDENCE) == 1
+    assert len([k for k in victim.node.signatures if k[0] == PROPOSE]) == 1 and list(victim.node.inbox.lack) == [h]
+
+
+def test_one_sketch_said_for_ever_is_fetched_three_times_and_displaces_no_other():
+    s = street(4)
+    s.run(3)
+    s.play(s.genesis.gate_ms(3) - 1)
+    s.now, victim = s.genesis.gate_ms(3) + 10, s.meters[0]
+    h, first = other_leader(s, victim, victim.node.simplex.iteration)
+    later, second = other_leader(s, victim, h + 1)
+    said = [(first, unfillable(s, first, victim, h, 1)), (second, unfillable(s, second, victim, later, 2))]
+    fetched = []
+    while s.now < s.genesis.start_ms(4):
+        for liar, raw in said:
+            victim.receive(topics.SKETCH, liar.me, raw)
+        for _ in range(3):
+            fetched.append(victim.node.inbox.lacks(s.now))
+        s.now += 250
+    assert fetched.count(first.me) == 3 and fetched.count(second.me) == 3
+    assert victim.node.catchup.wanted, "a neighbour may have it"
+
+
+def test_a_block_that_its_proposer_kept_is_published_by_the_next():
+    """All could put it together and it is final: archives have only what is published."""
+    s = street(4)
+    s.run(3)
+    send, kept = s.send, []
+
+    def withheld(sender, kind, member, payload):
+        raw = b"".join(list(payload.pieces)) if kind == topics.PROPOSAL else b""
+        if raw and raw[10] == sender and not kept:
+            kept.append(raw)
+        else:
+            send(sender, kind, member, raw or payload)
+
+    s.send = withheld
+    s.run(1)
+    assert finals(s, 3) == [0, 1, 2, 3] and kept[0] not in s.proposals.values()
+    s.run(1)
+    assert kept[0] in s.proposals.values()
+
+
+def test_a_proposer_whose_memory_or_power_fails_proposes_the_same_block_again():
+    s = street(4)
+    s.run(3)
+    s.play(s.genesis.gate_ms(3) - 1)
+    p = s.meters[s.meters[0].node.members.leader(s.meters[0].node.simplex.iteration)]
+    core, told = p.node.simplex, []
+    known = core._parent_known
+
+    def once(*args):
+        core._parent_known = known
+        raise MemoryError
+
+    core._parent_known = once
+    s.lost = lambda sender, to, kind, payload: kind == topics.SKETCH and sender == p.me and payload[1:147] not in told and told.append(payload[1:147])
+    s.play(s.genesis.gate_ms(3) + 60)
+    p.boot()
+    s.play(s.genesis.start_ms(4))
+    s.lost = lambda *_: False
+    s.run(2)
+    assert len(told) == 1 and not [m for m in s.meters if m.counts.get("equivocation") or m.node.state.excluded]
+    assert finals(s, 5) == [0, 1, 2, 3]

@@ -5,6 +5,7 @@ block is not valid. It does no I/O; signatures are checked through `verified(rec
 """
 from prosumer.errors import Reject
 from prosumer.ledger import salted
+from prosumer.ledger.mmr import MMR
 from prosumer.ledger.pool import check_order, check_trader, fault, good, rank
 from prosumer.ledger.state import Account, State
 from prosumer.link import topics
@@ -12,6 +13,23 @@ from prosumer.market import clearing, settlement
 from prosumer.records import COMMITTEE, EPOCH_SLOTS, MAX_TRANSFERS, ROLE_GENERATES, ROLE_HEAD, ROLE_LEFT, Body, Header, Reading, Transfer
 
 _NOT_BEGUN = -(1 << 63)  # State.lost_mwh until head and houses stand at one slot
+
+
+class Link:
+    """A block in the chain as this meter sees it: its header (None: genesis), the packed state after it, and `before`,
+    the packed accumulator over all earlier headers, which its header carries the root of."""
+
+    def __init__(self, header, digest, state, before):
+        self.header, self.digest, self.state, self.before = header, digest, state, before
+        self.slot = header.slot if header else -1
+        self.iteration = header.iteration if header else 0
+
+    def accumulator(self):
+        """Over all headers up to this one, packed."""
+        mmr = MMR.parse(self.before)
+        if self.header:
+            mmr.append(self.digest)
+        return mmr
 
 
 def limits(genesis, body, slot):

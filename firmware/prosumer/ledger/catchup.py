@@ -28,7 +28,7 @@ from micropython import const
 from prosumer import durable
 from prosumer.codec import Cursor, Parts, Record, list_pieces
 from prosumer.errors import Reject
-from prosumer.ledger.evidence import check
+from prosumer.ledger.evidence import check, keep, kept
 from prosumer.identity.genesis import Genesis
 from prosumer.identity.members import Members
 from prosumer.ledger import merkle
@@ -149,13 +149,13 @@ class Catchup:
         """Final by those who vote in `regime`, which the operator and `proofs` justify, and behind our own final block; what proves it is kept."""
         node = self.node
         members = self._members(regime, max(header.slot, node.genesis.slot_at(now_ms)))  # a liar's slots may be few
-        shown = [e for e in proofs + node.proofs() if good(check, e, members)]
+        shown = [e for e in proofs + kept(node.folder) if good(check, e, members)]
         excluded = sum(set([1 << e.member for e in shown]))
         if int.from_bytes(regime[4:12], "big") & ~excluded:
             raise Reject("strange-regime")
         members.check_certificate(certificate, FINALIZE)
         self.verify(before, peaks, headers + [header])
-        node.proven(shown)
+        keep(node.folder, shown)
         digest = State.parse(packed).genesis  # in force behind that block
         if digest != node.genesis.hash:
             node.keep_genesis(self._genesis(digest).raw, members.genesis.raw)
@@ -224,7 +224,7 @@ class Catchup:
                     certificates = []
         final = [b"\0"]
         if ask.slot <= node.final.slot:
-            final = [b"\1"] + self.final_pieces() + list_pieces(node.proofs()) + [bytes([len(tops)])] + tops
+            final = [b"\1"] + self.final_pieces() + list_pieces(kept(node.folder)) + [bytes([len(tops)])] + tops
         node.publish(topics.CHAIN, Parts([b"\x11", bytes([ask.member])] + final + list_pieces(headers) + list_pieces(certificates) + block))
 
     def _learn(self, payload, now_ms):
@@ -243,9 +243,13 @@ class Catchup:
         certificates = cursor.records(Certificate, 255)
         block = cursor.take(len(payload) - cursor.at)
         proposal = Proposal.parse(block) if block else None
-        vouched, linked = [node.simplex.tip[1]], []
+        vouched = [node.simplex.tip[1]]
         if final:
-            vouched = [final[1].previous]
+            at = final[1].previous
+            for h in reversed(headers):  # each once and in its place: verify and the ring count them
+                if h.hash(feeder) != at:
+                    raise Reject("broken-chain")
+                at = h.previous
         certificates = [c for c in certificates if c.iteration > node.final.iteration]
         for c in certificates:  # also dummies below: a proposal may rest on the block before them
             node.members.check_certificate(c, VOTE)
@@ -253,10 +257,7 @@ class Catchup:
         for h in reversed(headers):
             if h.hash(feeder) in vouched:
                 vouched.append(h.previous)
-                linked.insert(0, h)
         if final:
-            if len(linked) != len(headers):
-                raise Reject("broken-chain")
             self._check_final(now_ms, headers, tops, proofs, *final)
             node.jump(headers, *final)
             self.wanted, self.asked_ms, self.last = True, 0, 0

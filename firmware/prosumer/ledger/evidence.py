@@ -4,8 +4,10 @@
     commits   of one slot to different orders
     votes     in one iteration: of one kind for different blocks (the dummy is none), or a finalize and the dummy
 """
+from prosumer import durable
+from prosumer.codec import Cursor, list_pieces
 from prosumer.errors import Reject
-from prosumer.records import DUMMY, FINALIZE, VOTE, Commit, Evidence, Reading, Vote
+from prosumer.records import DUMMY, FINALIZE, MAX_MEMBERS, VOTE, Commit, Evidence, Reading, Vote
 
 
 def _conflict(a, b):
@@ -39,3 +41,17 @@ def check(evidence, members):
         raise Reject("no-evidence")
     for r in (a, b):
         members.check(r.member, r.message(domain), r.signature)
+
+
+def kept(folder):
+    """What is known against excluded members."""
+    return Cursor(durable.load(folder + "evidence") or b"\0").records(Evidence, MAX_MEMBERS)
+
+
+def keep(folder, found):
+    """What excludes a member, so that it convinces whoever comes back later."""
+    known, found = kept(folder), list(found)
+    raw = [e.raw for e in known]
+    if [e for e in found if e.raw not in raw]:
+        liars = [e.member for e in found]  # of one who came back with another key and lied again the newer counts
+        durable.save(folder + "evidence", *list_pieces([e for e in known if e.member not in liars] + found))

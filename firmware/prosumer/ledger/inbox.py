@@ -16,7 +16,7 @@ _CLASSES = {topics.READING: Reading, topics.COMMIT: Commit, topics.ORDER: Order,
 class Inbox:
     def __init__(self, node):
         self.node = node
-        self.lack = None  # [iteration, proposer, due_ms, tries]: a block that this meter cannot put together from its own records
+        self.lack = {}  # iteration → [due_ms, tries]: a block that this meter cannot put together from its own records
 
     def receive(self, kind, member, payload, now_ms):
         """Raises Reject with the reason; nothing has changed then."""
@@ -100,8 +100,9 @@ class Inbox:
         found = evidence.find(one, other, node.members.domain)
         if found and not node.state.excluded >> found.member & 1:
             node.count("equivocation")
-            node.pool.evidence = node.pool.evidence or found
-            node.publish(topics.EVIDENCE, found.pack())
+            if not node.pool.evidence:  # one is enough
+                node.pool.evidence = found
+                node.publish(topics.EVIDENCE, found.pack())
 
     def accept(self, raw, now_ms, sender=None):
         """Check a proposal, or a sketch of it, completely; vote for it if the core wants to."""
@@ -124,6 +125,7 @@ class Inbox:
         for k in node.signatures:  # a sketch that could not be filled
             if k[:2] == (PROPOSE, h) and k[2] != digest and header.proposer in node.signatures[k]:
                 self._contradicts(said, make_vote(*k, header.proposer, node.signatures[k][header.proposer]))
+                raise Reject("second-proposal")
         known = [d for d, b in node.chain.items() if b.iteration == h]
         if known and digest not in known and digest != node.simplex.tip[1]:
             first = Proposal.parse(durable.load(node.block_path(h)))
@@ -141,6 +143,8 @@ class Inbox:
             return node.act(node.simplex.on_proposal(h, digest, parent.iteration, header.previous))
         if node.stops(parent):
             raise Reject("stopped")
+        if header.slot <= parent.slot:
+            raise Reject("wrong-slot")
         if told:
             proposal = self._whole(proposal, digest, now_ms)
         state = State.parse(parent.state)  # once: two of them, and a block that came whole, are more than the heap of a large street
@@ -154,7 +158,7 @@ class Inbox:
         node.extend(proposal, proposal.pieces() if told else [raw], state)
         node.act(node.simplex.on_proposal(h, digest, parent.iteration, header.previous))
         if node.simplex.final[1] == digest != node.final_hash:  # the others were faster than the whole block
-            node.act([("final", h, digest)])
+            node.act([("final",) + node.simplex.final])
 
     def _whole(self, sketch, digest, now_ms):
         """The proposal itself, from this meter's own records. Reject('record-missing'): one is not here, or another than the proposer's."""
@@ -170,28 +174,26 @@ class Inbox:
         return Proposal(header, sketch.signature, body)
 
     def fetch(self, iteration, due_ms=0, tries=1):
-        """Have the whole block of an iteration fetched from the broker, and if it is not there ask a neighbour."""
-        if not self.lack or self.lack[0] != iteration:
-            self.lack = [iteration, self.node.members.leader(iteration), due_ms, tries]
+        """Have the whole block of an iteration fetched from the broker, and if it is not there ask a neighbour; once, however often it is told."""
+        self.lack.setdefault(iteration, [due_ms, tries])
 
     def has(self, iteration):
         """The block of an iteration is here."""
-        if self.lack and self.lack[0] == iteration:
-            self.lack = None
+        self.lack.pop(iteration, None)
 
     def lacks(self, now_ms):
         """The proposer whose whole block is to be fetched now, or None."""
         node = self.node
-        if not self.lack or now_ms < self.lack[2]:
-            return None
-        h, proposer, _, tries = self.lack
-        if h <= node.final.iteration:
-            self.lack = None
-        elif not tries:
-            self.lack, node.catchup.wanted = None, True
-        else:
-            self.lack = [h, proposer, now_ms + node.genesis.delta_ms // 2, tries - 1]
-            return proposer
+        for h in sorted(self.lack):
+            due_ms, tries = self.lack[h]
+            if h <= node.final.iteration:
+                del self.lack[h]
+            elif now_ms >= due_ms and tries:
+                self.lack[h] = now_ms + node.genesis.delta_ms // 2, tries - 1
+                return node.members.leader(h)
+            elif now_ms >= due_ms:
+                self.lack[h] = node.genesis.start_ms(node.genesis.slot_at(now_ms) + 2), 0  # enough of it
+                node.catchup.wanted = True
 
     def verified(self, record):
         """Signature of a record in a block; those this meter already checked when they arrived are not checked twice."""

@@ -22,32 +22,16 @@ from prosumer.codec import Cursor, Parts, list_pieces
 from prosumer.errors import Halt, Reject
 from prosumer.ledger import block, sketch
 from prosumer.ledger.catchup import Catchup
+from prosumer.ledger.evidence import keep
 from prosumer.ledger.inbox import Inbox
 from prosumer.ledger.mmr import MMR
 from prosumer.ledger.pool import Pool
 from prosumer.ledger.simplex import Simplex
 from prosumer.ledger.state import State, regime_of
 from prosumer.link import topics
-from prosumer.records import DUMMY, FINALIZE, MAX_MEMBERS, PROPOSE, VOTE, Certificate, Evidence, Proposal, make_vote
+from prosumer.records import DUMMY, FINALIZE, PROPOSE, VOTE, Certificate, Proposal, make_vote
 
 _MOST_CERTIFICATES = const(8)  # of dummies in a row, when no block is agreed on for long: a laggard waits for the next block
-
-
-class Link:
-    """A block in the chain as this meter sees it: its header (None: genesis), the packed state after it, and `before`,
-    the packed accumulator over all earlier headers, which its header carries the root of."""
-
-    def __init__(self, header, digest, state, before):
-        self.header, self.digest, self.state, self.before = header, digest, state, before
-        self.slot = header.slot if header else -1
-        self.iteration = header.iteration if header else 0
-
-    def accumulator(self):
-        """Over all headers up to this one, packed."""
-        mmr = MMR.parse(self.before)
-        if self.header:
-            mmr.append(self.digest)
-        return mmr
 
 
 class Node:
@@ -73,11 +57,11 @@ class Node:
         self.final_hash = self.genesis.hash
         first = State(self.genesis)
         self.certified = first.regime()  # under which the final block was certified
-        self.chain = {self.final_hash: Link(None, self.final_hash, first.pack(), MMR().serialize())}
+        self.chain = {self.final_hash: block.Link(None, self.final_hash, first.pack(), MMR().serialize())}
         saved = durable.load(self.folder + "final")
         if saved:
             self.certified, header, self.certificate, before, state = self.catchup.read_final(Cursor(saved))
-            self.root(Link(header, header.hash(self.genesis.feeder_id), state, before))
+            self.root(block.Link(header, header.hash(self.genesis.feeder_id), state, before))
         self.enter()
         vote = durable.load(self.folder + "vote")
         if not vote or vote[:8] != self.members.domain:
@@ -135,11 +119,9 @@ class Node:
         if now_ms < gate:
             return gate
         due = self.genesis.gate_ms(slot + 1)
-        for timer in (self.timer and self.timer[1] == slot and self.timer, self.inbox.lack):
-            if timer:
-                due = min(due, timer[2])
-        return due
-
+        if self.timer and self.timer[1] == slot:
+            due = min(due, self.timer[2])
+        return min([due] + [lack[0] for lack in self.inbox.lack.values()])
 
     def step(self, now_ms):
         """Propose when it is this meter's turn, time out when it was another's."""
@@ -187,9 +169,20 @@ class Node:
                 self.propose(slot, tip)
         elif self.early:
             early, self.early = self.early, None
-            self.inbox.accept(early, now_ms)
+            try:
+                self.inbox.accept(early, now_ms)
+            except MemoryError:
+                self.early = early
+                raise
 
     def propose(self, slot, tip):
+        for made in self.chain.values():
+            if made.iteration == self.simplex.iteration:  # but not told: memory or power failed; another one would be evidence
+                parent = self.chain.get(made.header.previous)
+                if parent:
+                    self.act(self.simplex.on_proposal(made.iteration, made.digest, parent.iteration, parent.digest))
+                    self.tell(made.iteration, tip)
+                return
         h, parent_hash = self.simplex.tip
         state = State.parse(tip.state)
         body = block.build(self.genesis, state, slot, self.pool, self.entropy(16))
@@ -201,15 +194,18 @@ class Node:
         proposal = Proposal(header, signature, body)
         self.link(header, digest, state, tip, proposal.pieces())
         self.act(self.simplex.on_proposal(header.iteration, digest, h, parent_hash))
-        self.tell(proposal)
+        self.tell(header.iteration, tip, proposal)
 
-    def tell(self, proposal):
-        """First what all can put together, then the whole for whoever cannot."""
-        self.publish(topics.SKETCH, Parts(sketch.pieces(proposal)))
-        self.publish(topics.PROPOSAL, Parts(proposal.pieces()))
+    def tell(self, iteration, tip=None, proposal=None):
+        """First what all can put together, then the whole for whoever cannot; before it the one it rests on, if its proposer kept that."""
+        path = self.block_path(iteration)
+        self.publish(topics.SKETCH, Parts(sketch.pieces(proposal or Proposal.parse(durable.load(path)))))
+        if tip and tip.header and tip.header.proposer != self.me and durable.exists(self.block_path(tip.iteration)):
+            self.publish(topics.PROPOSAL, durable.File(self.block_path(tip.iteration)))
+        self.publish(topics.PROPOSAL, durable.File(path))
 
     def relieve(self):
-        """The heap is too full for a block: late readings make room, whose senders say them again (after a final block, and before a gate if none came)."""
+        """The heap is too full for a block: late readings make room, whose senders say them again."""
         self.count("no-memory")
         for waiting in self.pool.readings:
             del waiting[1:]
@@ -231,7 +227,7 @@ class Node:
         if pieces:
             durable.save(self.block_path(header.iteration), *pieces)
         self.chain = {h: b for h, b in self.chain.items() if b.iteration != header.iteration}
-        self.chain[digest] = Link(header, digest, state.pack(), parent.accumulator().serialize())
+        self.chain[digest] = block.Link(header, digest, state.pack(), parent.accumulator().serialize())
         self.inbox.has(header.iteration)
 
     def above(self, at):
@@ -320,10 +316,12 @@ class Node:
         signatures = self.signatures.get((FINALIZE, h, digest), {})
         if digest == self.final_hash:
             return  # adopted from a neighbour's certificate just now
-        if digest not in self.chain or len(signatures) < self.members.quorum():
+        if digest not in self.chain:
             self.inbox.fetch(h)
-            return
-        self.finish(digest, self._certificate(FINALIZE, h, digest, signatures))
+        elif len(signatures) < self.members.quorum():
+            self.catchup.wanted = True
+        else:
+            self.finish(digest, self._certificate(FINALIZE, h, digest, signatures))
 
     def _certificate(self, kind, h, digest, signatures):
         """A quorum is enough: the rest would only be carried about."""
@@ -335,7 +333,7 @@ class Node:
         headers, link = [b.header for b in self.above(digest)], self.chain[digest]
         if self.stops(link):
             body = Proposal.parse(durable.load(self.block_path(link.iteration))).body
-            self.proven(body.evidence)
+            keep(self.folder, body.evidence)
             for genesis in body.amendments:
                 self.keep_genesis(genesis.raw, self.genesis.raw)
                 self.pool.add_amendment(genesis.raw)  # for neighbours that missed it
@@ -349,28 +347,19 @@ class Node:
         durable.save("%sgenesis%d" % (self.folder, int.from_bytes(raw[1:3], "big")), raw)
         durable.save(self.folder + "former", before)
 
-    def proofs(self):
-        """What is known against excluded members."""
-        return Cursor(durable.load(self.folder + "evidence") or b"\0").records(Evidence, MAX_MEMBERS)
-
-    def proven(self, found):
-        """Keep what excludes a member, so that it convinces whoever comes back later."""
-        known, found = self.proofs(), list(found)
-        raw = [e.raw for e in known]
-        if [e for e in found if e.raw not in raw]:
-            liars = [e.member for e in found]  # of one who came back with another key and lied again the newer counts
-            durable.save(self.folder + "evidence", *list_pieces([e for e in known if e.member not in liars] + found))
-
     def _keep(self, headers, link, fresh=False):
-        index = MMR.parse(link.before).count + 1 - len(headers)
-        if index > self.ring.next:
-            self.ring.restart(index)  # caught up over a gap: the ring holds one unbroken run
-        for i, header in enumerate(headers):
-            if index + i >= self.ring.first:
-                self.ring.append(index + i, header.pack())
-        durable.save(self.folder + "final", *self.catchup.final_pieces())  # after the ring, which could not fill a gap
-        if fresh or self.state.regime() != self.members.regime:
-            self.enter()
+        try:
+            index = MMR.parse(link.before).count + 1 - len(headers)
+            if index > self.ring.next:
+                self.ring.restart(index)  # caught up over a gap: the ring holds one unbroken run
+            for i, header in enumerate(headers):
+                if index + i >= self.ring.first:
+                    self.ring.append(index + i, header.pack())
+            durable.save(self.folder + "final", *self.catchup.final_pieces())  # after the ring, which could not fill a gap
+            if fresh or self.state.regime() != self.members.regime:
+                self.enter()
+        except MemoryError:
+            raise RuntimeError("no memory for a final block")  # half of it is done: main.py begins anew from what is on flash
         if not self.amended:
             self.pool.settled(self.state, link.slot)
         if self.on_final:
@@ -379,7 +368,7 @@ class Node:
     def jump(self, headers, certified, header, certificate, before, state):
         """A certified final header from a neighbour, with its state and some headers before it (linked, checked)."""
         self.count("caught-up")
-        link = Link(header, certificate.header_hash, state, before)
+        link = block.Link(header, certificate.header_hash, state, before)
         core, fresh = self.simplex, self.simplex.me is None and not self.final.header  # who has voted never forgets it
         self.root(link)
         self.certificate, self.certified = certificate, certified
@@ -406,6 +395,6 @@ class Node:
                 self.publish(topics.VOTE, self.sign(PROPOSE, h, voted).pack())
             else:
                 try:
-                    self.tell(Proposal.parse(durable.load(self.block_path(h))))
+                    self.tell(h)
                 except MemoryError:  # the votes are said
                     self.relieve()

@@ -4,7 +4,7 @@
             transfers evidence amendments                                (bitmaps by member; lists and records as in Body)
 
 It takes some 500 bytes where the block of 40 members takes 14 kB. Whoever lacks a record, or holds another one, fetches the whole
-block, which its proposer leaves at the broker (topics.block): the body root in the header says which is meant.
+block, which its proposer leaves at the broker (topics.py): the body root in the header says which is meant.
 """
 import struct
 
@@ -14,6 +14,7 @@ from prosumer.records import MAX_TRANSFERS, Amendment, Body, Envelope, Evidence,
 
 
 def pieces(proposal):
+    """The Sketch of a Proposal, as codec.Parts takes it."""
     body, readings = proposal.body, list(proposal.body.readings)
     out = [b"\x12", proposal.header.raw, proposal.signature, body.salt] + list_pieces(list(body.envelopes))
     for part in (body.commits, body.orders):

@@ -221,7 +221,10 @@ class Session:
 
     def _fetch(self, topic):
         client = self.client
-        client.subscribe(topic)
+        try:
+            client.subscribe(topic)
+        except simple.MQTTException:
+            return self.count("fetch-refused")  # by the broker's access list
         client.pid += 1
         client.sock.write(b"\xa2" + bytes((len(topic) + 4,)) + (client.pid & 0xffff).to_bytes(2, "big") + len(topic).to_bytes(2, "big") + topic)
         while client.wait_msg() != 0xb0:  # UNSUBACK: behind what was retained

@@ -27,7 +27,7 @@ def machine(feeder_id, kind, member):
 def parse(topic, feeder_id):
     """(kind, member) of a machine topic; Reject('bad-topic') for anything else."""
     parts = topic.decode().split("/") if len(topic) < 64 else ()
-    if len(parts) != 4 or parts[1] != feeder_id.hex()[:8] or parts[2] not in KINDS or not parts[3].isdigit():
+    if len(parts) != 4 or parts[1] != feeder_id.hex()[:8] or parts[2] not in KINDS or not parts[3].isdigit() or (parts[0] == "b") != (parts[2] == PROPOSAL):
         raise Reject("bad-topic")
     return parts[2], int(parts[3])
 
