@@ -105,7 +105,7 @@ def omitted(genesis, state, slot, pool, body):
             yield kind, mine[0]
     there = [(r.member, r.seq) for r in body.readings]
     for r in have.readings:  # the one that is due of each; of those behind it, the proposer may have fewer, or others
-        due = r.seq == state.accounts[r.member].next_seq
+        due = r.seq == state.accounts[r.member].next_seq == pool.readings[r.member][0].seq  # behind a block that is not final pools differ
         if due and not rare and (r.member, r.seq) not in there and ("r", r.slot, r.member) not in pool.late:
             yield topics.READING, r
     for key, kind, mine, theirs in (("o", topics.ORDER, have.orders, body.orders), ("c", topics.COMMIT, have.commits, body.commits)):
