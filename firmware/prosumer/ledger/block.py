@@ -3,6 +3,7 @@
 `execute` is what every meter re-runs: same state and body in, same new state out, or a Reject that names why the
 block is not valid. It does no I/O; signatures are checked through `verified(record)`, which raises Reject.
 """
+from prosumer import durable
 from prosumer.errors import Reject
 from prosumer.ledger import salted
 from prosumer.ledger.mmr import MMR
@@ -10,14 +11,14 @@ from prosumer.ledger.pool import check_order, check_trader, fault, good, rank
 from prosumer.ledger.state import Account, State
 from prosumer.link import topics
 from prosumer.market import clearing, settlement
-from prosumer.records import COMMITTEE, EPOCH_SLOTS, MAX_TRANSFERS, ROLE_GENERATES, ROLE_HEAD, ROLE_LEFT, Body, Header, Reading, Transfer
+from prosumer.records import COMMITTEE, EPOCH_SLOTS, MAX_TRANSFERS, ROLE_GENERATES, ROLE_HEAD, ROLE_LEFT, Body, Header, Proposal, Reading, Transfer
 
 _NOT_BEGUN = -(1 << 63)  # State.lost_mwh until head and houses stand at one slot
 
 
 class Link:
-    """A block in the chain as this meter sees it: its header (None: genesis), the packed state after it, and `before`,
-    the packed accumulator over all earlier headers, which its header carries the root of."""
+    """A block in the chain as this meter sees it: its header (None: genesis), the packed state after it (None: see refill), and
+    `before`, the packed accumulator over all earlier headers, which its header carries the root of."""
 
     def __init__(self, header, digest, state, before):
         self.header, self.digest, self.state, self.before = header, digest, state, before
@@ -30,6 +31,17 @@ class Link:
         if self.header:
             mmr.append(self.digest)
         return mmr
+
+    def refill(self, node):
+        """Make its state anew, if that left memory when its iteration ended without it. Reject('unknown-parent')."""
+        if self.state is None:
+            parent = node.chain.get(self.header.previous)
+            if not parent:
+                raise Reject("unknown-parent")
+            parent.refill(node)
+            state = State.parse(parent.state)
+            execute(node.genesis, state, self.slot, Proposal.parse(durable.load(node.block_path(self.iteration))).body, lambda record: None)
+            self.state = state.pack()
 
 
 def limits(genesis, body, slot):

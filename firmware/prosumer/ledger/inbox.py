@@ -139,6 +139,7 @@ class Inbox:
         if not parent:
             node.catchup.wanted = True
             raise Reject("unknown-parent")
+        parent.refill(node)
         if digest in known:  # said again: this meter may have restarted before it voted
             return node.act(node.simplex.on_proposal(h, digest, parent.iteration, header.previous))
         if node.stops(parent):

@@ -13,7 +13,6 @@ Nothing leaves through `publish` before it is durable. Files in `folder`:
 A block that changes who votes (members.py) is a *stop block*: nothing extends it, it is only proposed and voted on again until it
 is final. Then the agreement starts anew behind it, among those who vote now: so no two electorates ever decide side by side.
 """
-import gc
 import os
 
 from micropython import const
@@ -143,16 +142,16 @@ class Node:
             return
         if not self.timer or self.timer[0] != h or self.timer[1] != slot:
             self.timer = (h, slot, now_ms + patience)
-            try:
+            for _ in range(2):
                 try:
                     self._begin(slot, tip, now_ms)
-                except MemoryError:
+                    break
+                except Reject as e:
+                    self.early = None
+                    self.count(e.code)
+                    break
+                except MemoryError:  # the second time the turn passes to the next
                     self.relieve()
-                    self._begin(slot, tip, now_ms)
-            except Reject as e:
-                self.count(e.code)
-            except MemoryError:  # the turn passes to the next
-                self.relieve()
         elif now_ms >= self.timer[2]:
             self.timer = (h, slot, now_ms + patience)
             self.count("timeout")
@@ -168,12 +167,8 @@ class Node:
             else:
                 self.propose(slot, tip)
         elif self.early:
-            early, self.early = self.early, None
-            try:
-                self.inbox.accept(early, now_ms)
-            except MemoryError:
-                self.early = early
-                raise
+            self.inbox.accept(self.early, now_ms)
+            self.early = None
 
     def propose(self, slot, tip):
         for made in self.chain.values():
@@ -205,11 +200,9 @@ class Node:
         self.publish(topics.PROPOSAL, durable.File(path))
 
     def relieve(self):
-        """The heap is too full for a block: late readings make room, whose senders say them again."""
+        """The heap is too full for a block."""
         self.count("no-memory")
-        for waiting in self.pool.readings:
-            del waiting[1:]
-        gc.collect()
+        self.pool.relieve()
 
     def stops(self, link):
         return regime_of(link.state) != self.members.regime
@@ -246,6 +239,11 @@ class Node:
         below = h if digest not in self.chain else 0  # blocks come one after the other while the tip is missing
         keep = [self.final] + self.above(digest)
         self.chain = {d: b for d, b in self.chain.items() if b in keep or b.iteration < below or self.simplex.keeps(b.iteration)}
+        for b in self.chain.values():
+            if b in keep:
+                b.refill(self)
+            elif b.iteration < self.simplex.iteration:
+                b.state = None  # hardly ever wanted again, and of a large street some kilobytes
         paths = [self.block_path(b.iteration) for b in self.chain.values()]
         for name in os.listdir(self.folder[:-1]):
             if name[0] == "b" and self.folder + name not in paths:
@@ -259,6 +257,7 @@ class Node:
         parent = self.chain.get(header.previous)
         if not parent:
             raise Reject("unknown-parent")
+        parent.refill(self)
         if header.slot <= parent.slot or header.iteration <= parent.iteration:
             raise Reject("wrong-slot")
         state = state or State.parse(parent.state)
@@ -331,6 +330,7 @@ class Node:
     def finish(self, digest, certificate):
         """`digest` and its ancestors are final: keep state and headers, then tell the agent."""
         headers, link = [b.header for b in self.above(digest)], self.chain[digest]
+        link.refill(self)
         if self.stops(link):
             body = Proposal.parse(durable.load(self.block_path(link.iteration))).body
             keep(self.folder, body.evidence)

@@ -2,6 +2,8 @@
 
 Everything in here has passed its signature; the pool is bounded by members × slots, never by what a sender likes.
 """
+import gc
+
 from micropython import const
 
 from prosumer import durable
@@ -224,6 +226,12 @@ class Pool:
                 else:
                     del self.transfers[m]  # all are booked, or this one cannot be any more and nothing may stand behind it
         self.forget(slot + 1)
+
+    def relieve(self):
+        """Late readings make room in a heap that is full; their senders say them again."""
+        for waiting in self.readings:
+            del waiting[1:]
+        gc.collect()
 
     def forget(self, slot):
         """`slot` delivers now, or its successor's block is final: whatever should have been in earlier blocks is of no use."""
