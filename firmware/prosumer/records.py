@@ -164,38 +164,50 @@ def vote_message(feeder_id, kind, iteration, header_hash):
     return Vote.TAG + b"\0" + feeder_id + struct.pack(">BI32s", kind, iteration, header_hash)
 
 
-class Certificate:
-    """A quorum of equal votes: kind FINALIZE proves a header final, kind VOTE proves it notarized."""
+class Certificate(Whole):
+    """A quorum of equal votes: kind FINALIZE proves a header final, kind VOTE proves it notarized. It is its bytes: as a dict of
+    signatures those of a few iterations without a block took the room that the next block needs."""
 
     TYPE = 7
 
     def __init__(self, kind, iteration, header_hash, signatures):
         """`signatures`: {member: 64 bytes}."""
-        self.kind, self.iteration, self.header_hash, self.signatures = kind, iteration, header_hash, signatures
-
-    def pieces(self):
         members = 0
-        for m in self.signatures:
+        for m in signatures:
             members |= 1 << m
-        head = struct.pack(">BBI32sQ", 7, self.kind, self.iteration, self.header_hash, members)
-        return [head] + [self.signatures[m] for m in sorted(self.signatures)]
+        head = struct.pack(">BBI32sQ", 7, kind, iteration, header_hash, members)
+        super().__init__(b"".join([head] + [signatures[m] for m in sorted(signatures)]))
+
+    @property
+    def kind(self):
+        return self.raw[1]
+
+    @property
+    def iteration(self):
+        return struct.unpack_from(">I", self.raw, 2)[0]
+
+    @property
+    def header_hash(self):
+        return self.raw[6:38]
+
+    @property
+    def signatures(self):
+        """{member: 64 bytes}, made anew."""
+        found, at, members = {}, 46, struct.unpack_from(">Q", self.raw, 38)[0]
+        for m in range(MAX_MEMBERS):
+            if members >> m & 1:
+                found[m] = self.raw[at:at + SIGNATURE_BYTES]
+                at += SIGNATURE_BYTES
+        return found
 
     @staticmethod
     def read(cursor):
-        if cursor.uint(1) != 7:
+        head = cursor.take(46)
+        if head[0] != 7:
             raise Reject("wrong-type")
-        kind, iteration, header_hash, members = cursor.uint(1), cursor.uint(4), cursor.take(32), cursor.uint(8)
-        signatures = {}
-        for m in range(MAX_MEMBERS):
-            if members >> m & 1:
-                signatures[m] = cursor.take(SIGNATURE_BYTES)
-        return Certificate(kind, iteration, header_hash, signatures)
-
-    @staticmethod
-    def parse(data):
-        cursor = Cursor(data)
-        certificate = Certificate.read(cursor)
-        cursor.end()
+        certificate = Certificate(0, 0, DUMMY, {})
+        count = sum([head[38 + m // 8] >> m % 8 & 1 for m in range(MAX_MEMBERS)])
+        certificate.raw = head + cursor.take(SIGNATURE_BYTES * count)
         return certificate
 
 

@@ -70,10 +70,11 @@ class Members:
 
     def check_certificate(self, c, kind):
         """Raises Reject('no-quorum'|'not-a-voter'|'bad-signature')."""
-        if c.kind != kind or len(c.signatures) < self.quorum():
+        signatures = c.signatures
+        if c.kind != kind or len(signatures) < self.quorum():
             raise Reject("no-quorum")
         message = vote_message(self.domain, kind, c.iteration, c.header_hash)
-        for m in c.signatures:
+        for m in signatures:
             if m not in self.voters:
                 raise Reject("not-a-voter")
-            self.check(m, message, c.signatures[m])
+            self.check(m, message, signatures[m])

@@ -90,7 +90,7 @@ class Pool:
                     self._twice(r, reading, "two-readings", now_ms)
                 return False
         if (reading.seq >= far and [r for r in waiting if far <= r.seq < reading.seq]
-                or reading.seq > account.next_seq and sum([len(w) for w in self.readings]) >= 32 + self.genesis.n):
+                or reading.seq > account.next_seq and sum([len(w) for w in self.readings]) >= 16 + self.genesis.n):
             raise Reject("too-many")  # the oldest must be settled first; its sender keeps the others
         self.members.check_record(reading)
         heads = [r.hash(self.genesis.feeder_id) for r in waiting if r.seq + 1 == reading.seq]
