@@ -44,7 +44,7 @@ class Kept:
 
     def leaf(self, which, slot, tree, index, data=None):
         body = self.proposal(slot).body
-        records = list(body.leaves()) if tree == salted.BODY else State.parse(self.states[slot]).leaves()
+        records = list((body if tree == salted.BODY else State.parse(self.states[slot])).leaves())
         salts = [salted.leaf_salt(body.salt, tree, i) for i in range(len(records))]
         path = proofs.prove(proofs.nodes_of([merkle.hash_leaf(x, r) for x, r in zip(salts, records)]), len(records), index)
         data = records[index] if data is None else data

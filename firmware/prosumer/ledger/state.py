@@ -122,30 +122,37 @@ class State:
         """Canonical bytes: the rules; of each member its account, its older open trades, its trade of `slot` alone, so that a receipt
         of that slot shows nothing else; the common accounts; commits by slot. Trades: count:2, then slot:4 price:4 bought_mwh:4
         sold_mwh:4 each."""
-        out = [self.regime() + struct.pack(">III", self.slot, *self.limits)]
+        yield self.regime() + struct.pack(">III", self.slot, *self.limits)
         mark = struct.pack(">I", self.slot)
         for a in self.accounts:
             end = len(a.trades)
             if a.trades[-16:-12] == mark:
                 end -= 16
-            out.append(a.pack())
+            yield a.pack()
             for trades in (a.trades[:end], a.trades[end:]):
-                out.append(struct.pack(">H", len(trades) // 16) + trades)
-        out.append(struct.pack(_COMMON, self.feeder_ucr, self.utility_ucr, self.month, self.operator_seq, self.lost_mwh))
+                yield struct.pack(">H", len(trades) // 16) + trades
+        yield struct.pack(_COMMON, self.feeder_ucr, self.utility_ucr, self.month, self.operator_seq, self.lost_mwh)
         commits = b""
         for slot in sorted(self.commits):
             digests = self.commits[slot]
             commits += struct.pack(">IB", slot, len(digests))
             for m in sorted(digests):
                 commits += bytes([m]) + digests[m]
-        out.append(struct.pack(">H", len(self.commits)) + commits)
-        return out
+        yield struct.pack(">H", len(self.commits)) + commits
 
     def root(self):
         return salted.root(self.salt, salted.STATE, self.leaves())
 
     def pack(self):
-        return bytes([_LAYOUT + len(self.accounts)]) + self.salt + b"".join(self.leaves())
+        size = 17  # leaf by leaf into its place: all of them beside the whole were more than the heap of a large street has free
+        for leaf in self.leaves():
+            size += len(leaf)
+        packed, at = bytearray(size), 17
+        packed[0], packed[1:17] = _LAYOUT + len(self.accounts), self.salt
+        for leaf in self.leaves():
+            packed[at:at + len(leaf)] = leaf
+            at += len(leaf)
+        return bytes(packed)
 
     @staticmethod
     def read(cursor):
