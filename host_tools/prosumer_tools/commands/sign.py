@@ -33,7 +33,7 @@ class Bad(Exception):
 
 def made(cls, given):
     fields = {}
-    for i in range(0, len(cls.FIELDS), 2):
+    for i in range(0, len(cls.FIELDS), 3):
         name, code = cls.FIELDS[i], cls.FIELDS[i + 1]
         if name not in given:
             raise Bad("missing", name)
@@ -54,7 +54,7 @@ def made(cls, given):
 
 def shown(cls, record, feeder):
     out = {}
-    for i in range(0, len(cls.FIELDS), 2):
+    for i in range(0, len(cls.FIELDS), 3):
         value = getattr(record, cls.FIELDS[i])
         out[cls.FIELDS[i]] = value.hex() if isinstance(value, bytes) else value
     out["signature"] = record.signature.hex()
