@@ -63,7 +63,8 @@ def rows(fields, raw):
 
 
 def record_rows(cls, raw):
-    return rows(("type", ">B") + cls.FIELDS, raw)
+    fields = [word for i in range(0, len(cls.FIELDS), 3) for word in cls.FIELDS[i:i + 2]]  # without their places
+    return rows(("type", ">B", *fields), raw)
 
 
 def order_rows(raw):
