@@ -210,3 +210,15 @@ def test_ctrl_c_while_the_chip_boots_is_kept_for_the_program(tmp_path):
             assert street.log_of("a").count("KeyboardInterrupt") == 5 == street.devices["a"].boots
 
     run(scenario)
+
+
+def test_what_is_typed_behind_a_ctrl_c_at_any_moment_of_the_boot_reaches_the_repl(tmp_path):
+    """As mpremote does: it interrupts, and asks for the raw REPL without waiting for a prompt."""
+    async def scenario():
+        async with Street(tmp_path / "run", main=b"print('up')\nfor i in range(3000): bytearray(i)\n", broker=None) as street:
+            for i in range(24):
+                street.add("a", bytes(6)) if "a" not in street.devices else street.kill("a")
+                street.boot()
+                await asyncio.sleep(0.008 * i)
+                assert b"raw REPL; CTRL-B to exit\r\n>" in await send(street, "a", b"\r\x03\r\x01", b"exit\r\n>")
+    run(scenario)

@@ -5,6 +5,7 @@ bridge does what a board's UART and C code would:
 
 - Ctrl-C becomes SIGINT when the process catches it (a program runs), else it goes to the REPL as a byte; a second one within
   `_INTERRUPT_S` is the same one, as two that come before the program has seen the first are on a board (one pending exception);
+- what is typed after it is held until the REPL's first prompt is out: a REPL that starts throws away what came before, a UART does not;
 - the port's bare `\n` becomes `\r\n`, until `mpremote mount` begins its binary dialogue (a board leaves those bytes alone);
 - after a soft reset from the raw REPL, the new process is led back into the raw REPL;
 - output that nobody reads is dropped, so that an unattended device never blocks. Everything goes to the log file.
@@ -24,6 +25,7 @@ _TAIL_BYTES = 256  # holds the banner, two lines, up to the prompt
 _PENDING_BYTES = 1 << 16
 _UNREAD_S = 1.0
 _INTERRUPT_S = 1.0  # a SIGINT that meets the end of the program it was meant for would end the process
+_HOLD_S = 5.0       # then the program has taken the Ctrl-C for itself and reads what is typed
 _LOG_BYTES = 8 << 20
 
 
@@ -45,7 +47,8 @@ class Console:
         self._enter_raw = False
         self._up = self._interrupt = self._mounted = False
         self._interrupted_at = 0.0
-        self._tail = self._typed = b""
+        self._tail = self._typed = self._held = b""
+        self._holding = False
         self._to_host = bytearray()
         self._to_device = bytearray()
         self._read_at = loop.time()
@@ -82,6 +85,11 @@ class Console:
     def interrupt_again(self):
         """The last Ctrl-C hit the process where it must not; this one waits until it has booted."""
         self._interrupt = True
+        self._hold()
+
+    def interrupted(self):
+        """Whether a Ctrl-C of this port is what the process may have died of."""
+        return self._interrupted_at > 0
 
     def process_ended(self):
         while self._from_device():
@@ -106,6 +114,8 @@ class Console:
             for part in re.split(b"(\x03)", data):
                 if part == b"\x03" and self._pid:
                     self._from_keyboard()
+                elif self._holding:
+                    self._held = (self._held + part)[:_PENDING_BYTES]
                 else:
                     self._type(part)
 
@@ -113,15 +123,28 @@ class Console:
         """Ctrl-C."""
         if not self._up:
             self._interrupt = True
+            self._hold()
         elif _catches_sigint(self._pid):
             now = self._loop.time()
             if self._interrupted_at and now - self._interrupted_at < _INTERRUPT_S:
                 return
             self._interrupted_at = now
+            self._hold()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGINT)
+        elif self._holding:
+            self._held += b"\x03"
         else:
             self._type(b"\x03")
+
+    def _hold(self):
+        if not self.prompted:
+            self._holding = True
+            self._loop.call_later(_HOLD_S, self._release)
+
+    def _release(self):
+        held, self._held, self._holding = self._held, b"", False
+        self._type(held)
 
     def _type(self, data):
         if self._pid and len(self._to_device) < _PENDING_BYTES:
@@ -193,6 +216,7 @@ class Console:
             self.prompted = True
             if self._enter_raw:
                 self._type(b"\x01")
+            self._release()
             self.on_prompt()
         self._tail = self._tail[-_TAIL_BYTES:]
 

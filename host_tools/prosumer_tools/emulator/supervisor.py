@@ -14,6 +14,7 @@ import bisect
 import inspect
 import logging
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -301,6 +302,9 @@ class Supervisor:
         if code == 0:
             device.console.say(b"\r\nMPY: soft reboot\r\n")
             self._boot_again(device, back_to_raw=raw)
+        elif code == -signal.SIGINT and device.console.interrupted():  # it came between a program and the REPL
+            self._boot_again(device)
+            device.console.interrupt_again()
         elif code < 0:
             back = "stays off" if self.power_back_s is None else f"has its power again in {self.power_back_s:g} s"
             self.log.warning("%s was killed by signal %d and %s", device.name, -code, back)
