@@ -62,6 +62,20 @@ def test_a_street_without_the_member_that_left_needs_it_no_more():
     check_same_state(s, s.meters[:3])
 
 
+def test_readings_of_a_member_that_left_may_come_together():
+    s = street(4)
+    s.run(4)
+    s.lost = lambda sender, to, kind, payload: sender == 3 and kind == topics.READING
+    s.amend(keys(0, 1, 2, 3), [1, 0, 1, 128])
+    s.run(3)
+    there = s.meters[0].node.state.accounts[3]
+    assert len(there.open()) > 1  # what it bought and sold before
+    s.lost = lambda sender, to, kind, payload: False
+    s.run(2)
+    state = check_same_state(s)
+    assert final_by(s, 8) and not state.accounts[3].trades and state.accounts[3].next_slot > there.next_slot + 1
+
+
 def test_a_new_key_takes_over_the_account_and_the_old_one_counts_no_more():
     s = street(4)
     s.run(3)

@@ -102,8 +102,13 @@ class Books(Accounts):
         for t in block.transfers:
             self._transfer(t, slot, entries, fault)
         _in_order(block.readings, lambda r: (r.member, r.seq), fault)
+        owed = {m for _, fills in self.positions.values() for m in fills}
+        metered = {m for m in range(self.genesis.n) if m in owed or not self.genesis.roles(m) & LEFT}
         for r in block.readings:
-            self._read(slot, r, entries, fault)
+            if r.member in metered:
+                self._read(slot, r, entries, fault)
+            else:
+                fault(r, "is from nobody of the street")
         for s in sorted(s for s in self.positions if s < slot - self.genesis.correction_s // self.genesis.slot_s):
             for m in sorted(self.positions[s][1]):
                 entries.append(self._close(m, s))
@@ -189,10 +194,7 @@ class Books(Accounts):
         return self._book(rules.settle(self.genesis.tariff(slot), member, slot, kind, price, bought, sold, import_mwh, export_mwh))
 
     def _read(self, slot, r, entries, fault):
-        roles = self.genesis.roles(r.member) if r.member < self.genesis.n else LEFT
-        if roles & LEFT and not any(r.member in fills for _, fills in self.positions.values()):
-            return fault(r, "is from nobody of the street")
-        a = self.accounts[r.member]
+        roles, a = self.genesis.roles(r.member), self.accounts[r.member]
         if r.seq < a.next_seq + LATE:  # from there on it may leave out readings that are lost
             if r.seq != a.next_seq:
                 fault(r, f"has sequence number {r.seq}, {a.next_seq} is next")
