@@ -31,7 +31,7 @@ def test_image_prints_sizes_within_the_budget(tmp_path):
     assert code == 0, err
     assert (tmp_path / "e.img").stat().st_size == image.IMAGE_BYTES
     sizes = dict(re.findall(r"^(\S+) +(\d+) B$", out, re.M))
-    used, percent = re.search(r"^firmware in all +(\d+) B +(\d+) % of the budget of 120 KiB$", out, re.M).groups()
+    used, percent = re.search(r"^firmware in all +(\d+) B +(\d+) % of the budget of 122 KiB$", out, re.M).groups()
     assert int(used) == sum(int(size) for name, size in sizes.items() if name.startswith("prosumer"))
     assert int(percent) <= 100
 

@@ -26,7 +26,6 @@ sys.path.insert(0, here + "/../unit")
 
 import paper  # noqa: E402
 from prosumer.codec import sha256  # noqa: E402
-from prosumer.errors import Halt, Reject  # noqa: E402
 from prosumer.ledger.node import Node  # noqa: E402
 from prosumer.link import topics  # noqa: E402
 from prosumer.records import ROLE_LEFT, VOTE, make_vote  # noqa: E402
@@ -177,7 +176,7 @@ def break_rule(rule):
             jump(self, *args)
         Node.jump = forgetful
     elif rule == "stop":
-        Node.stops = lambda self, link: False
+        Node.stops = lambda self, link: link.refill(self)
     elif rule != "none":
         raise ValueError(rule)
 
@@ -199,8 +198,8 @@ def main(args):
             gc.collect()
             try:
                 result = schedule(n, seed)
-            except (Found, Halt, Reject) as e:
-                print("n=%d seed=%d found: %s" % (n, seed, e))
+            except Exception as e:  # whatever a meter would have stopped at
+                print("n=%d seed=%d found: %s %s" % (n, seed, type(e).__name__, e))
                 failed = 1
                 continue
             finals, changes, excluded = finals + result[0], changes + result[1], excluded + result[2]

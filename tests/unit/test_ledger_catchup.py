@@ -73,10 +73,17 @@ def test_a_header_said_twice_is_no_fork_and_no_way_into_the_ring():
         before = [raw for _, raw in lost.node.ring.iterate(0, 99)]
         for said in ([headers[-1]] * behind, [headers[-2], headers[-1], headers[-1]], [headers[-1], headers[-2]]):
             answer = [b"\x11", bytes([lost.me])] + final + list_pieces(said) + [b"\0"]
-            counted = lost.counts.get("broken-chain", 0)
+            counted, lost.node.catchup.asked = lost.counts.get("broken-chain", 0), 1
             lost.receive(topics.CHAIN, 0, b"".join(answer))
             assert lost.counts.get("broken-chain", 0) == counted + 1
+        for few in range(behind - 1):  # the ring would begin anew behind a gap, and prove nothing of the week before any more
+            lost.node.catchup.asked = 1
+            lost.receive(topics.CHAIN, 0, b"".join([b"\x11", bytes([lost.me])] + final + list_pieces(headers[len(headers) - few:]) + [b"\0"]))
+            assert lost.counts.get("unproven", 0) == few + 1
+        lost.receive(topics.CHAIN, 0, b"".join([b"\x11", bytes([lost.me])] + final + list_pieces(headers[-behind + 1:]) + [b"\0"]))
+        assert lost.counts["unasked"] == 1 and lost.node.final_hash != node.final_hash
         assert [raw for _, raw in lost.node.ring.iterate(0, 99)] == before
+        lost.node.catchup.asked = 1
         lost.receive(topics.CHAIN, 0, b"".join([b"\x11", bytes([lost.me])] + final + list_pieces(headers[-behind + 1:]) + [b"\0"]))
         assert lost.node.final_hash == node.final_hash, "the true answer is taken"
 
@@ -252,6 +259,7 @@ def test_the_trust_period_is_not_walked_through_in_small_steps():
     node.catchup._answer(catchup.Ask(member=3, to=0, iteration=0, slot=3, count=3, domain=lost.node.members.domain))
     lost.boot()
     for days, code in ((181, "trust-period"), (170, None)):
+        lost.node.catchup.asked = 1
         try:
             lost.node.receive(topics.CHAIN, 0, answers[0], s.genesis.start_ms(days * DAY))
             assert code is None and lost.counts["caught-up"] == 1
@@ -352,12 +360,13 @@ def test_an_answer_that_is_changed_in_any_part_moves_nothing():
         final = node.catchup.read_final(cursor)
         proofs = cursor.records(Evidence, MAX_MEMBERS)
         tops = [cursor.take(32) for _ in range(cursor.uint(1))]
-        node.catchup._check_final(s.now, [], tops, proofs, *final)
-        return final[1].pack(), final[3], final[4], len(proofs), cursor.at
+        at = cursor.at
+        node.catchup._check_final(s.now, cursor.records(Header, 8), tops, proofs, *final)
+        return final[1].pack(), final[3], final[4], len(proofs), at
 
     meant = read(good)
     for at in range(3, len(good), 5):
-        bad = good[:at] + bytes([good[at] ^ 4]) + good[at + 1:]
+        bad, node.catchup.asked = good[:at] + bytes([good[at] ^ 4]) + good[at + 1:], 1
         try:
             if at < meant[4]:
                 read(bad)
@@ -367,5 +376,6 @@ def test_an_answer_that_is_changed_in_any_part_moves_nothing():
         except Reject as e:
             refused[e.code] = refused.get(e.code, 0) + 1
     assert node.final.slot == 2 and {"proof-mismatch", "proof-wrong", "bad-signature", "broken-chain"} <= set(refused), refused
+    node.catchup.asked = 1
     node.catchup.receive(topics.CHAIN, 0, good, s.now)
     assert node.final.slot == s.meters[0].node.final.slot

@@ -166,6 +166,7 @@ def test_an_answer_brings_no_block_that_nobody_vouches_for():
     h = node.simplex.iteration
     digest, raw = proposal_by(s, 2, h, 3, b"x" * 16)
     answer = b"\x0c\x01\x00\x00\x00" + raw
+    node.catchup.asked = 1 << 2
     node.receive(topics.CHAIN, 2, answer, s.now)
     assert digest not in node.chain
 

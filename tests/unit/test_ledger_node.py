@@ -387,11 +387,13 @@ def test_a_false_answer_to_an_ask_is_refused():
     for at in range(2, len(answer), 37):
         forged = bytearray(answer)
         forged[at] ^= 1
+        lost.node.catchup.asked = 1
         try:
             lost.node.receive(topics.CHAIN, 0, bytes(forged), s.now)
         except Reject:
             refused += 1
         assert lost.node.final_hash == before, at
     assert refused
+    lost.node.catchup.asked = 1
     lost.node.receive(topics.CHAIN, 0, answer, s.now)
     assert lost.node.final_hash == node.final_hash

@@ -31,12 +31,12 @@ from prosumer.errors import Reject
 from prosumer.ledger.evidence import check, keep, kept
 from prosumer.identity.genesis import Genesis
 from prosumer.identity.members import Members
-from prosumer.ledger import merkle
+from prosumer.ledger import merkle, notarized
 from prosumer.ledger.mmr import MMR, hash_leaf, lacks
 from prosumer.ledger.pool import good
 from prosumer.ledger.state import State
 from prosumer.link import topics
-from prosumer.records import DUMMY, FINALIZE, MAX_MEMBERS, VOTE, Certificate, Evidence, Header, Proposal
+from prosumer.records import FINALIZE, MAX_MEMBERS, VOTE, Certificate, Evidence, Header, Proposal
 
 _MAX_HEADERS = const(8)
 _TRUST_S = const(15552000)  # half a year
@@ -68,7 +68,9 @@ class Catchup:
     def __init__(self, node):
         self.node = node
         self.wanted = False
+        self.proposer = None  # who builds on a block that is not known here
         self.asked_ms = 0
+        self.asked = 0  # bit m: member m owes an answer
         self.turn = 0
         self.slot = 0  # blocks up to this one came with the last answer
         self.turns = {}  # member → when it was answered
@@ -77,6 +79,10 @@ class Catchup:
     def step(self, now_ms):
         if self.wanted:
             self.ask(now_ms)
+
+    def learn_tip(self, proposer):
+        """It knows what it builds on, which may be notarized in an iteration that this meter left by its dummy."""
+        self.proposer, self.wanted = proposer, True
 
     def ask(self, now_ms):
         """Ask the next neighbour in turn, at most once per network delay bound."""
@@ -87,8 +93,11 @@ class Catchup:
         self.asked_ms, self.wanted = now_ms, self.turn < self.last
         to = (node.me + 1 + self.turn % (node.genesis.n - 1)) % node.genesis.n
         iteration, slot = node.simplex.iteration, node.final.slot + 1
+        if self.proposer is not None:
+            to, iteration, self.proposer = self.proposer, node.simplex.tip[0] + 1, None
         if node.simplex.tip[1] not in node.chain:
             iteration, slot = 0, max(slot, self.slot)  # the tip itself is missing, or more below it
+        self.asked |= 1 << to
         ask = Ask(member=node.me, to=to, iteration=iteration, slot=slot, count=node.final.accumulator().count,
                   domain=node.members.domain)
         ask.signature = node.signer.sign(ask.message(node.genesis.feeder_id))
@@ -104,6 +113,9 @@ class Catchup:
                 self.turns[member] = now_ms  # an old ask played again is no way to make this meter talk
                 self._answer(ask)
         elif len(payload) > 2 and payload[1] == self.node.me:
+            if not self.asked >> member & 1:
+                raise Reject("unasked")
+            self.asked &= ~(1 << member)
             self._learn(payload, now_ms)
 
     def final_pieces(self):
@@ -167,15 +179,18 @@ class Catchup:
         size, whole = later.count - mine.count, mine.extend(later, peaks)
         if whole is None or mine.count and len(headers) > size and headers[-size - 1].previous != node.final_hash:
             node.act([("fork", 0, None)])
-        if whole:
+        short = len(headers) <= min(size, _MAX_HEADERS)  # then the ring would begin anew behind a gap
+        if whole and not short:
             return
         self.wanted = True  # ask the next one
-        if given:
+        if given and not whole:
             raise Reject("proof-wrong")
         if size < node.ring.capacity:
             self.last = self.last or self.turn + node.genesis.n - 2
             if self.turn < self.last:
                 raise Reject("unproven")
+        if whole:
+            return
         durable.save("%sunproven%d" % (node.folder, mine.count), node.final.accumulator().serialize())
         node.count("caught-up-unproven")
 
@@ -215,8 +230,7 @@ class Catchup:
             if missing:
                 block = [durable.File(node.block_path(missing[0].iteration))]
             headers = [b.header for b in missing[1:1 + _MAX_HEADERS]]
-            certificates = [c for c in node.notarizations if c.header_hash != DUMMY or c.iteration >= ask.iteration]
-            certificates = certificates[:2 if missing else 5]
+            certificates = notarized.since(node, ask.iteration, 2 if missing else 5)
             if len(Parts(block + list_pieces(headers) + list_pieces(certificates))) > 1400 + 448 * node.genesis.n:
                 if ask.iteration:  # more than the buffer that it is received in (agent.py): first what makes the block its tip
                     block, headers = [], []

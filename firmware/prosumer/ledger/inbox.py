@@ -2,6 +2,8 @@
 
 Two signed messages of one member that contradict each other are kept and shown to all (evidence.py): a block excludes it.
 """
+from micropython import const
+
 from prosumer import durable
 from prosumer.errors import Reject
 from prosumer.ledger import block, evidence, salted
@@ -10,16 +12,32 @@ from prosumer.ledger.state import State
 from prosumer.link import topics
 from prosumer.records import FINALIZE, PROPOSE, VOTE, Commit, Envelope, Evidence, Order, Proposal, Reading, Transfer, Vote, make_vote
 
+_MOST_FORGED = const(64)  # of a member in a slot; one that has not heard yet who votes now says some
 _CLASSES = {topics.READING: Reading, topics.COMMIT: Commit, topics.ORDER: Order, topics.TRANSFER: Transfer}
 
 
 class Inbox:
     def __init__(self, node):
         self.node = node
+        self.forged = (0, {})  # slot, member → messages with a bad signature in it: checking them is what costs a board most
         self.lack = {}  # iteration → [due_ms, tries]: a block that this meter cannot put together from its own records
 
     def receive(self, kind, member, payload, now_ms):
         """Raises Reject with the reason; nothing has changed then."""
+        slot = self.node.genesis.slot_at(now_ms)
+        if self.forged[0] != slot:
+            self.forged = (slot, {})
+        forged = self.forged[1]
+        if forged.get(member, 0) >= _MOST_FORGED:
+            raise Reject("too-many")
+        try:
+            self._receive(kind, member, payload, now_ms)
+        except Reject as e:
+            if e.code == "bad-signature":
+                forged[member] = forged.get(member, 0) + 1
+            raise
+
+    def _receive(self, kind, member, payload, now_ms):
         node = self.node
         if node.amended and kind in (topics.VOTE, topics.SKETCH, topics.PROPOSAL):
             raise Reject("restart-due")
@@ -90,7 +108,7 @@ class Inbox:
         if vote.member != node.members.leader(h):
             raise Reject("not-the-proposer")
         if tip[1] != vote.header_hash or tip[1] not in node.chain or not node.stops(node.chain[tip[1]]):
-            node.catchup.wanted = True
+            node.catchup.learn_tip(vote.member)
             raise Reject("unknown-parent")
         node.act(node.simplex.on_proposal(h, tip[1], *tip))
 
@@ -137,7 +155,7 @@ class Inbox:
             return
         parent = node.chain.get(header.previous)
         if not parent:
-            node.catchup.wanted = True
+            node.catchup.learn_tip(header.proposer)
             raise Reject("unknown-parent")
         parent.refill(node)
         if digest in known:  # said again: this meter may have restarted before it voted

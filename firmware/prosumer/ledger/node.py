@@ -15,11 +15,10 @@ is final. Then the agreement starts anew behind it, among those who vote now: so
 """
 import os
 
-from micropython import const
 from prosumer import durable
 from prosumer.codec import Cursor, Parts, list_pieces
 from prosumer.errors import Halt, Reject
-from prosumer.ledger import block, sketch
+from prosumer.ledger import block, notarized, sketch
 from prosumer.ledger.catchup import Catchup
 from prosumer.ledger.evidence import keep
 from prosumer.ledger.inbox import Inbox
@@ -29,8 +28,6 @@ from prosumer.ledger.simplex import Simplex
 from prosumer.ledger.state import State, regime_of
 from prosumer.link import topics
 from prosumer.records import DUMMY, FINALIZE, PROPOSE, VOTE, Certificate, Proposal, make_vote
-
-_MOST_CERTIFICATES = const(8)  # of dummies in a row, when no block is agreed on for long: a laggard waits for the next block
 
 
 class Node:
@@ -205,6 +202,7 @@ class Node:
         self.pool.relieve()
 
     def stops(self, link):
+        link.refill(self)  # the tip may be one again that was left behind
         return regime_of(link.state) != self.members.regime
 
     def _again(self, tip):
@@ -305,8 +303,8 @@ class Node:
         votes = self.signatures.get((VOTE, h - 1, by), {})
         if len(votes) >= self.members.quorum():
             if by != DUMMY:
-                self.notarizations = []
-            self.notarizations = (self.notarizations + [self._certificate(VOTE, h - 1, by, votes)])[-_MOST_CERTIFICATES:]
+                notarized.forget(self)
+            notarized.note(self, self._certificate(VOTE, h - 1, by, votes))
         for key in [k for k in self.signatures if k[1] < (h if k[0] == VOTE else self.simplex.final[0])]:
             del self.signatures[key]  # votes of an ended iteration live on in its certificate
         self._sweep()
@@ -330,7 +328,6 @@ class Node:
     def finish(self, digest, certificate):
         """`digest` and its ancestors are final: keep state and headers, then tell the agent."""
         headers, link = [b.header for b in self.above(digest)], self.chain[digest]
-        link.refill(self)
         if self.stops(link):
             body = Proposal.parse(durable.load(self.block_path(link.iteration))).body
             keep(self.folder, body.evidence)
@@ -358,6 +355,7 @@ class Node:
             durable.save(self.folder + "final", *self.catchup.final_pieces())  # after the ring, which could not fill a gap
             if fresh or self.state.regime() != self.members.regime:
                 self.enter()
+                notarized.forget(self)
         except MemoryError:
             raise RuntimeError("no memory for a final block")  # half of it is done: main.py begins anew from what is on flash
         if not self.amended:
@@ -381,7 +379,7 @@ class Node:
         before = self.simplex.iteration, self.simplex.tip
         actions = self.simplex.adopt_notarized(certificate.iteration, certificate.header_hash)
         if (self.simplex.iteration, self.simplex.tip) != before:
-            self.notarizations = (self.notarizations + [certificate])[-_MOST_CERTIFICATES:]
+            notarized.note(self, certificate)
         self.act(actions)
 
     def announce(self):
