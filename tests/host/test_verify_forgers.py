@@ -2,8 +2,10 @@
 import hashlib
 
 import pytest
+from chain_kit import Paper
 from verify_kit import Forger, faults, run  # noqa: F401 (run is a fixture)
 
+from prosumer_tools.archive import format
 from prosumer_tools.verify.records import HEADER_SIZE
 from prosumer_tools.verify.records import genesis as decode_genesis
 
@@ -36,6 +38,33 @@ def test_a_header_that_a_quorum_signed_falsely(run, field, text):
     forger.write(root=field != "body_root")
     found = faults(run)
     assert len(found) == 1 and text in found[0] and found[0].startswith("block 5: "), found
+
+
+def test_signatures_of_members_who_do_not_vote(tmp_path):
+    """Two were excluded; with two others they are as many as a quorum."""
+    street = Paper(7)
+    (tmp_path / "records").mkdir()
+    (tmp_path / "genesis.bin").write_bytes(street.record)
+
+    def grow(slots=1, signers=None):
+        for _ in range(slots):
+            proposal, certificate = street.block()
+            place = tmp_path / f"records/block-{street.slot - 1:05d}.bin"
+            place.write_bytes(format.file_of(proposal, street.certificate(signers) if signers else certificate))
+    grow(3)
+    for liar in (5, 6):
+        street.lie(liar)
+        grow()
+    assert faults(tmp_path) == []
+    grow(1, [0, 1, 5, 6])
+    by_liars = [f"block 5: certificate: names member {m}, who does not vote" for m in (5, 6)]
+    assert faults(tmp_path) == [*by_liars, "block 5: certificate: 2 signatures, 4 are needed"]
+    place = tmp_path / "records/block-00005.bin"
+    proposal = format.parts_of(place.read_bytes())[0]
+    place.write_bytes(format.file_of(proposal, street.certificate([0, 1, 2, 3, 5])))
+    assert faults(tmp_path) == by_liars[:1]
+    place.write_bytes(format.file_of(proposal, street.certificate([0, 1, 2, 3])))
+    assert faults(tmp_path) == []
 
 
 def test_too_few_signatures(run):

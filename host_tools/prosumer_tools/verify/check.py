@@ -192,21 +192,19 @@ class _Walk(Files):
             return digest
         where += ": certificate"
         message = vote_message(self.domain, c.kind, c.iteration, c.header_hash)
-        good = 0
-        for m, signature in c.signatures.items():
-            if m >= g.n:
-                self.fault(where, f"names member {m}, who is nobody of the street")
-            elif self.keys[m].signed(message, signature):
-                good += 1
-        proven = good >= self.quorum
+        for m in c.signatures:
+            if m not in self.voters:
+                self.fault(where, f"names {self.who(m)}, who does not vote" if m < g.n else f"names member {m}, who is nobody of the street")
+        votes = {m: s for m, s in c.signatures.items() if m in self.voters}
+        bad = [m for m, s in votes.items() if not self.keys[m].signed(message, s)]
+        proven = len(votes) - len(bad) >= self.quorum
         if c.kind != FINALIZE:
             self.fault(where, f"is of kind {c.kind}, not a proof of finality")
-        if good < len(c.signatures) and (proven or c.header_hash == digest):
-            bad = [m for m, s in c.signatures.items() if m < g.n and not self.keys[m].signed(message, s)]
-            named = ", ".join(self.who(m) for m in bad) if len(bad) < len(c.signatures) else "none of them does"
+        if bad and (proven or c.header_hash == digest):
+            named = ", ".join(map(self.who, bad)) if len(bad) < len(votes) else "none of them does"
             self.fault(where, "signature does not match: " + named)
-        if len(c.signatures) < self.quorum:
-            self.fault(where, f"{len(c.signatures)} signatures, {self.quorum} are needed")
+        if len(votes) < self.quorum:
+            self.fault(where, f"{len(votes)} signatures, {self.quorum} are needed")
         if c.header_hash != digest:
             if proven:
                 return c.header_hash  # the header's own check tells
