@@ -141,7 +141,10 @@ def check(receipt, genesis, amendments=()):
         if by == 1:
             under(b"\3", headers[-1]["accumulator"], sha(b"\0", digest), index, count, path)
         headers.append({"slot": at, "previous": previous, "accumulator": accumulator, "b": body, "S": state, "price": price, "volume": volume})
-    for _ in range(take.number(1)):
+    leaves = take.number(1)
+    if not leaves:
+        raise ValueError("shows nothing")
+    for _ in range(leaves):
         header, tree = headers[take.number(1)], take(1)
         if tree not in (b"b", b"S"):
             raise ValueError("tree")

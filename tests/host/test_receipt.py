@@ -10,7 +10,7 @@ import receipt_reference
 import zxingcpp
 from chain_kit import Paper
 from PIL import Image
-from verify_kit import day, run  # noqa: F401 (fixtures)
+from verify_kit import day, month, run  # noqa: F401 (fixtures)
 
 from prosumer_tools.archive import qr, receipts
 from prosumer_tools.archive.chain import Refused
@@ -195,6 +195,18 @@ def test_a_late_reading_by_the_accumulator_and_a_block_without_certificate():
     found = check_receipt.check([data], paper.record)[0]
     same(found, reference(data, paper.record))
     assert found["reading"]["settled_slot"] == 30 and found["header_slot"] == 31 and found["cleared"]["slot"] == 2 and found["trade"]["bought_mwh"]
+
+
+def test_a_receipt_that_shows_nothing_is_refused():
+    paper, archive, feeder = street(4, 6)
+    data = receipts.receipt(archive, feeder, 2, 4, "trade")
+    at = data.index(struct.pack(">cH", b"S", receipts.format.trade_place(2))) - 2
+    assert data[at] == 1, "number of leaves"
+    empty = data[:at] + b"\0" + bytes(64)
+    for nothing in (empty, empty[:2] + struct.pack(">I", 4000000) + empty[6:]):
+        assert check_receipt.check([nothing], paper.record)[0] == {"refused": "record-missing"}
+        assert reference(nothing, paper.record) is None
+    assert "shows nothing" in check_receipt.REASONS["record-missing"]
 
 
 def test_the_commands(run, tmp_path, capsys):

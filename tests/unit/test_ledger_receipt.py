@@ -191,6 +191,12 @@ def test_too_few_or_other_signatures_prove_nothing():
     assert k.code(k.receipt(2, certificate=changed)) == "bad-signature"
 
 
+def test_what_shows_nothing_is_no_receipt():
+    k = kept()
+    for slot in (SLOT, 4000000):
+        assert k.code(k.receipt(1, slot, leaves=[], seal=bytes(64))) == "record-missing"
+
+
 def test_another_members_or_slots_record_is_refused():
     k = kept()
     reading = k.leaf(0, SLOT + 1, b"b", k.place(SLOT + 1, 1, 1))

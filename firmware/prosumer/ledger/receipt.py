@@ -117,7 +117,10 @@ class Receipt:
             raise Reject("strange-regime")  # committees sign in their time only
         self.quorum, self.voters, self.signatures = members.quorum(), len(members.voters), len(certificate.signatures)
         members.check_certificate(certificate, FINALIZE)
-        for _ in range(cursor.uint(1)):
+        leaves = cursor.uint(1)
+        if not leaves:
+            raise Reject("record-missing")
+        for _ in range(leaves):
             self._leaf(cursor, headers, known, members)
         seal = cursor.take(SIGNATURE_BYTES)
         cursor.end()

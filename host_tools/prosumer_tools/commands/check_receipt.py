@@ -93,7 +93,7 @@ REASONS = {
     "proof-mismatch": "its parts do not belong together", "broken-chain": "its headers do not lead to one another",
     "proof-wrong": "a record is not under the header it is said to be under", "proof-size": "a proof is too short or too long",
     "proof-index": "a record is said to stand where it cannot", "wrong-slot": "a record is of another member or slot",
-    "header-missing": "it has no header", "not-a-voter": "somebody signed who does not vote",
+    "header-missing": "it has no header", "record-missing": "it shows nothing", "not-a-voter": "somebody signed who does not vote",
     "older-layout": "it was made by an older version, in which all open trades of a member stood in one leaf of the state",
     "no-evidence": "it does not show why a member is excluded", "strange-regime": "it is under a genesis that is not known here:"
     " give it with --amendment",
