@@ -25,9 +25,9 @@ def public(private):
     return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def genesis(operator, keys, name="Chain Street", number=0, feeder=bytes(8), previous=bytes(32), retail=RETAIL, left=()):
+def genesis(operator, keys, name="Chain Street", number=0, feeder=bytes(8), previous=bytes(32), retail=RETAIL, left=(), correction_s=86400):
     body = struct.pack(">BH8s32sIHHIIIIIHIIIIIBh32s", 10, number, feeder, previous, START_S, SLOT_S, 2000, retail, FEED_IN, 1, 1_000_000, 30_000, 25,
-                       100_000, 20_000_000, 20_000_000, 0xFFFFFFFF, 86400, 0, 120, public(operator))
+                       100_000, 20_000_000, 20_000_000, 0xFFFFFFFF, correction_s, 0, 120, public(operator))
     body += bytes([len(name)]) + name.encode() + bytes([0, len(keys)])
     for i, k in enumerate(keys):
         body += public(k) + bytes([1 - i % 2 + (128 if i in left else 0), 63, i % 4])
@@ -35,12 +35,12 @@ def genesis(operator, keys, name="Chain Street", number=0, feeder=bytes(8), prev
 
 
 class Paper:
-    def __init__(self, n, name="Chain Street", steps=2):
-        """`steps`: of an order's curve."""
-        self.name, self.steps = name, steps
+    def __init__(self, n, name="Chain Street", steps=2, correction_s=86400):
+        """`steps`: of an order's curve; `correction_s`: how late a reading may come and settle its trade."""
+        self.name, self.steps, self.correction_s = name, steps, correction_s
         self.extra, self.sent, self.then = ([], [], []), {}, None
         self.keys = [key(f"{name} {i}") for i in range(n)]
-        self.record = genesis(key("operator"), self.keys, name)
+        self.record = genesis(key("operator"), self.keys, name, correction_s=correction_s)
         self.genesis = format.genesis_of(self.record)
         self.feeder = self.genesis.feeder_id
         self.books, self.range = format.books_of(self.genesis), trees.Range()
@@ -59,7 +59,7 @@ class Paper:
             keys[key_of] = key(f"{self.name} {key_of} again")
         keys += [key(f"{self.name} {i}") for i in range(self.n, self.n + more)]
         now = self.books.genesis
-        record = genesis(key("operator"), keys, self.name, now.number + 1, self.feeder, now.hash, retail, left)
+        record = genesis(key("operator"), keys, self.name, now.number + 1, self.feeder, now.hash, retail, left, self.correction_s)
         self.then = keys, key_of
         self.extra[2].append(record)
         return record

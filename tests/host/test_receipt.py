@@ -197,6 +197,43 @@ def test_a_late_reading_by_the_accumulator_and_a_block_without_certificate():
     assert found["reading"]["settled_slot"] == 30 and found["header_slot"] == 31 and found["cleared"]["slot"] == 2 and found["trade"]["bought_mwh"]
 
 
+@pytest.mark.parametrize("block", [12, 13])
+def test_money_is_told_only_as_long_as_a_reading_settles_its_trade(block):
+    """Readings may come five slots late: block 12 takes that of slot 6 still, at block 13 the trade was booked without it one block before."""
+    paper, archive = Paper(4, correction_s=1500), Archive(Database(":memory:"))
+    feeder = archive.enrol(paper.record)
+    reading, body = paper.reading, paper.body
+    paper.reading = lambda member, slot: b"" if member == 1 and slot > 5 else reading(member, slot)
+
+    def late(slot):
+        parts = body(slot)
+        parts[3] = sorted([r for r in parts[3] if r] + ([reading(1, 6)] if slot == block else []), key=lambda r: r[1:10])
+        return parts
+    paper.body = late
+    for _ in range(15):
+        archive.take(feeder, *paper.block())
+    entries = archive.db.all("SELECT kind, trade_ucr, imbalance_ucr FROM entries WHERE member = 1 AND slot = 6 ORDER BY height, place")
+    data = receipts.receipt(archive, feeder, 1, 6)
+    found = check_receipt.check([data], paper.record)[0]
+    same(found, reference(data, paper.record))
+    assert found["trade"]["bought_mwh"] and found["reading"]["settled_slot"] == block
+    said = check_receipt.words.text(found)
+    if block == 12:
+        assert entries == [("settled", found["money"]["trade_ucr"], found["money"]["imbalance_ucr"])] and "by the rules of settlement" in said
+    else:
+        assert [kind for kind, *_ in entries] == ["missing", "settled"] and entries[0][1] and not entries[1][1]
+        assert found["money"] is None and found["no_money"] == "late" and "an earlier block may have settled the trade" in said
+
+
+def test_a_heads_reading_moves_no_money(month):
+    source = Source(month)
+    genesis = source.archive.genesis(source.feeder)
+    head = [m for m in range(genesis.n) if genesis.roles(m) & 4][0]
+    slot = source.archive.db.one("SELECT max(slot) FROM readings WHERE member = ? AND import_mwh > 0", head)[0]
+    found = check_receipt.check([receipts.receipt(source.archive, source.feeder, head, slot)], (month / "genesis.bin").read_bytes())[0]
+    assert found["reading"]["import_mwh"] and found["trade"] and found["money"] is None and found["no_money"] == "head"
+
+
 def test_a_receipt_that_shows_nothing_is_refused():
     paper, archive, feeder = street(4, 6)
     data = receipts.receipt(archive, feeder, 2, 4, "trade")

@@ -1,6 +1,13 @@
 """What a checked receipt proves, in words, and what it leaves hidden."""
 import datetime
 
+NO_MONEY = {
+    "earlier-rules": "the reading was taken before the certified header, perhaps under an earlier genesis; the books of a whole run tell",
+    "not-counted": "the meter doubts its reading, or its accuracy class is too low, so the trade was settled as if nothing had been metered",
+    "head": "it is the meter of the feeder's head, which settles nothing of its own",
+    "late": "the reading came so late that an earlier block may have settled the trade, as if nothing had been metered",
+}
+
 
 def when(start_s, slot_s, slot, offset_s=0):
     zone = datetime.timezone(datetime.timedelta(seconds=offset_s))
@@ -54,6 +61,8 @@ def text(r, name=None):
     if r["money"]:
         legs = ", ".join(f"{leg} {money(r['money'][leg + '_ucr'], True)}" for leg in ("trade", "loss", "fee", "imbalance"))
         out.append(f"  money      {money(r['money']['member_ucr'], True)} by the rules of settlement ({legs})")
+    elif r["no_money"]:
+        out.append(f"  money      cannot be told from this: {NO_MONEY[r['no_money']]}")
     if r["account"]:
         a = r["account"]
         out.append(f"  account    after block {r['slot']}: balance {money(a['balance_ucr'], True)}, green coins {kwh(a['green_mwh'])},"

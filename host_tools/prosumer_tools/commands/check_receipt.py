@@ -18,14 +18,27 @@ from prosumer.identity.members import Members
 from prosumer.ledger.pool import fault
 from prosumer.ledger.receipt import Receipt, lineage
 from prosumer.market.settlement import settle
-from prosumer.records import Transfer
+from prosumer.records import ROLE_HEAD, Transfer
+
+def no_money(known, r):
+    # why the slot's money does not follow from its trade and its reading; None if it does
+    g = r.genesis
+    if g.number and r.settled is not r.header:
+        return "earlier-rules"  # of the certified header alone it is sure that it is under this genesis
+    if fault(g, r.reading):
+        return "not-counted"
+    if g.members[r.member][1] & ROLE_HEAD:
+        return "head"
+    window_s = min([k.correction_s for k in known.values()]) if 0 in known else g.slot_s  # the shortest that there may have been
+    if any(r.trade[1:]) and r.slot < r.settled.slot - 1 - window_s // g.slot_s:
+        return "late"  # a block before this one has booked the trade already, unless its slots were void
 
 def told(known, r):
     genesis = r.genesis
     out = {"member": r.member, "slot": r.slot, "street": genesis.name, "feeder": genesis.feeder_id.hex(), "start_s": genesis.start_s,
            "slot_s": genesis.slot_s, "number": genesis.number, "excluded": [m for m in range(64) if r.excluded >> m & 1],
            "members": genesis.n, "voters": r.voters, "quorum": r.quorum, "signatures": r.signatures, "header_slot": r.header.slot,
-           "header": r.header.hash(genesis.feeder_id).hex(), "order": None, "trade": None, "cleared": None, "reading": None, "money": None,
+           "header": r.header.hash(genesis.feeder_id).hex(), "order": None, "trade": None, "cleared": None, "reading": None, "money": None, "no_money": None,
            "account": None, "open": None, "rules": None, "others": [], "transfers": []}
     for h, data in r.others:
         if data[0] == 11:
@@ -47,8 +60,9 @@ def told(known, r):
                           "generation_mwh": m.interval_generation_mwh, "uncertainty_mwh": m.uncertainty_mwh, "flags": m.flags,
                           "accuracy": m.accuracy, "settled_slot": r.settled.slot,
                           "registers_mwh": [m.import_mwh, m.export_mwh, m.generation_mwh]}
-        # by the rules in force there; with other geneses known, only the certified header itself is surely under this one
-        if r.trade and not fault(genesis, m) and (len(known) == 1 or r.settled is r.header):
+        if r.trade:
+            out["no_money"] = no_money(known, r)
+        if r.trade and not out["no_money"]:
             e = settle(genesis.tariff(r.slot), price, bought, sold, m.interval_import_mwh, m.interval_export_mwh)
             out["money"] = {"member_ucr": e.member_ucr, "trade_ucr": e.trade_ucr, "loss_ucr": e.loss_ucr, "fee_ucr": e.fee_ucr,
                             "imbalance_ucr": e.imbalance_ucr}
