@@ -3,14 +3,19 @@ import argparse
 import base64
 import csv
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
+import psycopg
 import pyarrow.parquet
 import pytest
 from chain_kit import Paper
 from postgres_kit import create, postgres  # noqa: F401 (fixture)
-from verify_kit import day, run  # noqa: F401 (fixtures)
+from verify_kit import day, month, run  # noqa: F401 (fixtures)
 
 from prosumer_tools.archive import answers, receipts
 from prosumer_tools.archive.chain import Refused
@@ -338,6 +343,52 @@ def test_backup_while_it_runs_and_restore(url, tmp_path, postgres, capsys):
         with pytest.raises(DatabaseError, match="exists"):
             restore(tmp_path / "copy", place)
     assert main("backup", url, tmp_path / "no" / "folder") == 2
+
+
+# -- two programs, and a server that goes away
+
+
+def test_who_serves_sees_what_another_program_follows(url):
+    """Blocks, an amendment, and a certificate that comes late."""
+    archive, street, feeder = filled(url, 5)
+    serve = Archive(Database(url))
+    assert answers.status(serve, feeder)["blocks"] == 5
+    street.amend(retail=260_000)
+    for _ in range(5):
+        archive.take(feeder, *street.block())
+    assert answers.status(serve, feeder)["blocks"] == 10 and answers.catch_up(serve, feeder, 2)["new"] == 9
+    data = receipts.receipt(serve, feeder, 1, 8, ("trade", "rules"))
+    found = check_receipts([data], street.record, serve.records_of_genesis(feeder)[1:])[0]
+    assert found["rules"]["number"] == 1 and serve.genesis(feeder).number == 1
+    proposal, certificate = street.block()
+    archive.wait_for(feeder, proposal)
+    archive.take(feeder, *street.block())
+    assert serve.certified(feeder, 10) == [11] and not serve.block(feeder, 10)[1]
+    archive.take(feeder, proposal, certificate)
+    assert serve.certified(feeder, 10) == [10] and serve.block(feeder, 10)[1]
+
+
+def test_a_lost_connection_is_made_anew(postgres):
+    url = create(postgres, "restarted")
+    archive, street, feeder = filled(url, 3)
+
+    def lose():
+        with psycopg.connect(url, autocommit=True) as link:
+            link.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'restarted'")
+    lose()
+    assert len(answers.headers(archive, feeder)) == 4 + 3 * 146
+    lose()
+    assert archive.take(feeder, *street.block()) == 1
+    block, many = street.block(), archive.db.many
+    archive.db.many = lambda *args: (lose(), many(*args))
+    with pytest.raises(archive.db.errors):
+        archive.take(feeder, *block)
+    archive.db.many = many
+    assert archive.chain(feeder).height == 4, "nothing of what was cut"
+    assert archive.take(feeder, *block) == 1 and check(archive, feeder).ok
+    archive.db.close()
+    with pytest.raises(archive.db.errors):
+        archive.chain(feeder)
 
 
 def test_export(url, tmp_path, capsys):

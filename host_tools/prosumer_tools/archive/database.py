@@ -48,7 +48,9 @@ class DatabaseError(RuntimeError):
 
 
 class Database:
-    """`all(sql, …)` → rows as tuples; `do(sql, …)`; `with transaction():` all or nothing. Safe to use from several threads."""
+    """`all(sql, …)` → rows as tuples; `do(sql, …)`; `with transaction():` all or nothing. Safe to use from several threads.
+
+    A connection that a server lost is made anew by the next statement; what was in a transaction then fails, and nothing of it is kept."""
 
     def __init__(self, url, create=True):
         self.url = str(url)
@@ -89,8 +91,9 @@ class Database:
         except ImportError:
             raise DatabaseError("PostgreSQL needs the package psycopg: pip install 'psycopg[binary]'") from None
         self.errors = (psycopg.Error,)
+        self._connect = lambda: psycopg.connect(self.url, autocommit=True, connect_timeout=10)
         try:
-            self.link = psycopg.connect(self.url, autocommit=True, connect_timeout=10)
+            self.link = self._connect()
         except psycopg.Error as error:
             raise self._failed(error) from None
 
@@ -103,9 +106,19 @@ class Database:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return DatabaseError(f"{self.shown()}: {lines[0]}")
 
+    def _lost(self):
+        return self.postgres and self.link.broken
+
     def do(self, sql, *values):
+        sql = sql.replace("?", "%s") if self.postgres else sql
         with self.lock:
-            return self.link.execute(sql.replace("?", "%s") if self.postgres else sql, values)
+            try:
+                return self.link.execute(sql, values)
+            except self.errors:
+                if not self._lost() or self.depth and sql != "BEGIN":
+                    raise
+                self.link = self._connect()
+                return self.link.execute(sql, values)
 
     def many(self, sql, rows):
         with self.lock:
@@ -134,7 +147,7 @@ class Database:
                     self.do("BEGIN")
                 yield
             except BaseException:
-                if self.depth == 1:
+                if self.depth == 1 and not self._lost():
                     self.do("ROLLBACK")
                 raise
             else:

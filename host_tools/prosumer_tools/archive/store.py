@@ -43,17 +43,20 @@ class Archive:
         return [bytes(r) for r, in self.db.all("SELECT record FROM genesis WHERE feeder = ? ORDER BY number", feeder)]
 
     def chain(self, feeder):
+        """The feeder's chain as the database has it: another program may have added to it. Refused."""
         with self.db.lock:
-            if feeder not in self.chains:
-                self.chains[feeder] = self._load(feeder)
-            return self.chains[feeder]
+            chain = self.chains.get(feeder)
+            newest = chain and self.db.one("SELECT height FROM blocks WHERE feeder = ? ORDER BY height DESC LIMIT 1", feeder)
+            if not chain or newest and newest[0] >= chain.height:
+                chain = self.chains[feeder] = self._load(feeder)
+            return chain
 
     def _load(self, feeder):
-        found = self.records_of_genesis(feeder)
+        last = self.db.one("SELECT height, proposal, hash, state FROM blocks WHERE feeder = ? ORDER BY height DESC LIMIT 1", feeder)
+        found = self.records_of_genesis(feeder)  # after the block: what it brought is among them
         if not found:
             raise Refused(f"no feeder {feeder.hex()} here")
         geneses = [format.genesis_of(record) for record in found]
-        last = self.db.one("SELECT height, proposal, hash, state FROM blocks WHERE feeder = ? ORDER BY height DESC LIMIT 1", feeder)
         if not last:
             return Chain(geneses[:1])
         height, proposal, digest, state = last[0], bytes(last[1]), bytes(last[2]), bytes(last[3])
@@ -212,13 +215,15 @@ class Archive:
 
     def _open(self, feeder, height):
         with self.db.lock:
-            if (feeder, height) not in self._opened:
+            opened = self._opened.get((feeder, height))
+            if not opened:
                 proposal, certificate, state = self._block(feeder, height)
-                while len(self._opened) >= MOST_OPEN:
-                    del self._opened[next(iter(self._opened))]
-                self._opened[feeder, height] = (format.block_of(proposal, certificate), certificate,
-                                                format.unpack_leaves(zlib.decompress(state)), {})
-            return self._opened[feeder, height]
+                opened = format.block_of(proposal, certificate), certificate, format.unpack_leaves(zlib.decompress(state)), {}
+                if certificate:  # one without may get its own yet, and another program may bring it
+                    while len(self._opened) >= MOST_OPEN:
+                        del self._opened[next(iter(self._opened))]
+                    self._opened[feeder, height] = opened
+            return opened
 
     def height_of(self, feeder, slot):
         row = self.db.one("SELECT height FROM blocks WHERE feeder = ? AND slot = ?", feeder, slot)
