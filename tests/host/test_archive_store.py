@@ -391,6 +391,33 @@ def test_a_lost_connection_is_made_anew(postgres):
         archive.chain(feeder)
 
 
+def test_the_entries_of_a_member_are_its_balance(url, month, tmp_path):
+    """A month's end: the feeder account shared out, payments of the operator."""
+    archive = Archive(Database(url))
+    feeder, _ = archive.bring_in(month)
+    assert main("export", url, tmp_path / "csv") == 0
+    balances = [0] * archive.genesis(feeder).n
+    moved = dict.fromkeys(("share_ucr", "payment_ucr"), 0)
+    with open(tmp_path / "csv/entries.csv") as file:
+        for row in csv.DictReader(file):
+            balances[int(row["member"])] += sum(int(v) for k, v in row.items() if k.endswith("_ucr"))
+            for leg in moved:
+                moved[leg] += abs(int(row[leg]))
+    assert balances == [a.balance_ucr for a in archive.chain(feeder).books.accounts] and all(moved.values())
+
+
+def test_an_archive_of_the_version_before_is_brought_into_a_new_one(tmp_path, capsys):
+    archive, street, feeder = filled(tmp_path / "old.db", 4)
+    for leg in ("share_ucr", "payment_ucr"):
+        archive.db.do(f"ALTER TABLE entries DROP COLUMN {leg}")
+    archive.db.do("UPDATE meta SET value = '2'")
+    archive.db.close()
+    assert main("status", tmp_path / "old.db") == 2
+    assert "version 2; this program reads version 3; bring it into a new one: prosumer archive import NEW OLD" in capsys.readouterr().err
+    assert main("import", tmp_path / "new.db", tmp_path / "old.db") == 0
+    assert check(Archive(Database(tmp_path / "new.db")), feeder).ok
+
+
 def test_export(url, tmp_path, capsys):
     archive, _, feeder = filled(url, 7)
     assert main("export", url, tmp_path / "csv", "--first", 2, "--last", 4) == 0

@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 
 from prosumer_tools.verify.keys import Key
+from prosumer_tools.verify.rules import Entry
 
 from . import format
 from .chain import Chain, Refused
@@ -18,7 +19,7 @@ MOST = 100  # lines kept
 _ROWS = {
     "readings": "member, slot, height, import_mwh, export_mwh, generation_mwh, uncertainty_mwh, flags, accuracy",
     "trades": "member, slot, height, price_ucr_per_kwh, bought_mwh, sold_mwh",
-    "entries": "height, place, member, slot, kind, trade_ucr, loss_ucr, fee_ucr, imbalance_ucr, penalty_ucr",
+    "entries": "height, place, member, slot, kind, " + ", ".join(Entry.LEGS),
     "coins": "height, place, member, slot, kind, other, amount, note",
 }
 

@@ -10,7 +10,8 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
-VERSION = "2"
+VERSION = "3"
+SAME_BLOCKS = ("2",)  # versions whose blocks can be brought into a new archive; 2 had fewer columns in its entries
 
 # BLOB is BYTEA in PostgreSQL. Numbers of the ledger fit 64 bits, signed.
 SCHEMA = """
@@ -27,7 +28,7 @@ CREATE TABLE IF NOT EXISTS trades (feeder BLOB, member BIGINT, slot BIGINT, heig
     bought_mwh BIGINT NOT NULL, sold_mwh BIGINT NOT NULL, PRIMARY KEY (feeder, member, slot));
 CREATE TABLE IF NOT EXISTS entries (feeder BLOB, height BIGINT, place BIGINT, member BIGINT NOT NULL, slot BIGINT NOT NULL, kind TEXT NOT NULL,
     trade_ucr BIGINT NOT NULL, loss_ucr BIGINT NOT NULL, fee_ucr BIGINT NOT NULL, imbalance_ucr BIGINT NOT NULL,
-    penalty_ucr BIGINT NOT NULL, PRIMARY KEY (feeder, height, place));
+    penalty_ucr BIGINT NOT NULL, share_ucr BIGINT NOT NULL, payment_ucr BIGINT NOT NULL, PRIMARY KEY (feeder, height, place));
 CREATE TABLE IF NOT EXISTS coins (feeder BLOB, height BIGINT, place BIGINT, member BIGINT NOT NULL, slot BIGINT NOT NULL, kind TEXT NOT NULL,
     other BIGINT NOT NULL, amount BIGINT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (feeder, height, place));
 CREATE TABLE IF NOT EXISTS evidence (feeder BLOB, height BIGINT, member BIGINT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (feeder, height));
@@ -52,7 +53,8 @@ class Database:
 
     A connection that a server lost is made anew by the next statement; what was in a transaction then fails, and nothing of it is kept."""
 
-    def __init__(self, url, create=True):
+    def __init__(self, url, create=True, readable=()):
+        """`create`: False when an SQLite file must be there; `readable`: other versions to take as they are."""
         self.url = str(url)
         self.lock = threading.RLock()
         self.depth = 0
@@ -69,8 +71,9 @@ class Database:
                 version = self.one("SELECT value FROM meta WHERE name = 'version'")[0]
         except self.errors as error:
             raise self._failed(error) from None
-        if version != VERSION:
-            raise DatabaseError(f"{self.shown()} is an archive of version {version}; this program reads version {VERSION}")
+        if version not in (VERSION, *readable):
+            how = "; bring it into a new one: prosumer archive import NEW OLD" if version in SAME_BLOCKS else ""
+            raise DatabaseError(f"{self.shown()} is an archive of version {version}; this program reads version {VERSION}{how}")
 
     def _open_sqlite(self, create):
         path = self.url.removeprefix("sqlite:///").removeprefix("sqlite:")

@@ -14,6 +14,7 @@ from prosumer_tools.verify import records
 from prosumer_tools.verify.books import Account, Books
 from prosumer_tools.verify.keys import Key
 from prosumer_tools.verify.records import FINALIZE, OPERATOR, Malformed
+from prosumer_tools.verify.rules import Entry
 
 from . import trees
 
@@ -168,7 +169,7 @@ def rows(block, outcome, minted):
         "readings": [(r.member, r.slot, r.interval_import_mwh, r.interval_export_mwh, r.interval_generation_mwh, r.uncertainty_mwh,
                       r.flags, r.accuracy) for r in block.readings],
         "trades": [(m, block.slot + 1, price, bought, sold) for m, (bought, sold) in sorted(outcome.clearing.fills.items()) if bought or sold],
-        "entries": [(e.member, e.slot, e.kind, e.trade_ucr, e.loss_ucr, e.fee_ucr, e.imbalance_ucr, e.penalty_ucr) for e in outcome.entries],
+        "entries": [(e.member, e.slot, e.kind, *(getattr(e, leg) for leg in Entry.LEGS)) for e in outcome.entries],
         "coins": [(m, m, block.slot, "minted", m, amount, "") for m, amount in sorted(minted.items()) if amount] + _moved(block),
     }
 

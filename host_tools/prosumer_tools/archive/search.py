@@ -9,7 +9,7 @@ MOST = 1000
 KINDS = {
     "readings": ("member, slot, import_mwh, export_mwh, generation_mwh, uncertainty_mwh, flags, accuracy", "import_mwh + export_mwh"),
     "trades": ("member, slot, price_ucr_per_kwh, bought_mwh, sold_mwh", "bought_mwh + sold_mwh"),
-    "entries": ("member, slot, kind, trade_ucr, loss_ucr, fee_ucr, imbalance_ucr, penalty_ucr", None),
+    "entries": ("member, slot, kind, trade_ucr, loss_ucr, fee_ucr, imbalance_ucr, penalty_ucr, share_ucr, payment_ucr", None),
     "coins": ("member, slot, kind, other, amount, note, height, place", "amount"),
 }
 

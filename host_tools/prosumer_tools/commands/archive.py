@@ -17,7 +17,7 @@ from pathlib import Path
 from prosumer_tools.archive import answers, format
 from prosumer_tools.archive.chain import Refused
 from prosumer_tools.archive.check import against, check
-from prosumer_tools.archive.database import Database, DatabaseError, restore
+from prosumer_tools.archive.database import SAME_BLOCKS, Database, DatabaseError, restore
 from prosumer_tools.archive.export import FORMATS, export
 from prosumer_tools.archive.http import Server
 from prosumer_tools.archive.search import KINDS, search
@@ -118,7 +118,7 @@ def _import(args):
         elif Path(source).is_dir():
             raise Refused(f"{source}: no run here (genesis.bin and a folder records are needed)")
         else:
-            joined = archive.copy(Archive(Database(source, create=False)))
+            joined = archive.copy(Archive(Database(source, False, SAME_BLOCKS)))
         print(f"{source}: {joined} blocks joined the archive")
     _say_gaps(archive)
 
