@@ -2,16 +2,18 @@
 
     sqlite   PATH, sqlite:///PATH or :memory:        postgresql   postgresql://user:password@host/name
 """
+import fcntl
 import os
 import shutil
 import sqlite3
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 VERSION = "3"
 SAME_BLOCKS = ("2",)  # versions whose blocks can be brought into a new archive; 2 had fewer columns in its entries
+_IN_USE_BYTE = 128  # of the -shm file: each connection has a lock on it (SQLite, os_unix.c: UNIX_SHM_DMS)
 
 # BLOB is BYTEA in PostgreSQL. Numbers of the ledger fit 64 bits, signed.
 SCHEMA = """
@@ -54,7 +56,7 @@ class Database:
     A connection that a server lost is made anew by the next statement; what was in a transaction then fails, and nothing of it is kept."""
 
     def __init__(self, url, create=True, readable=()):
-        """`create`: False when an SQLite file must be there; `readable`: other versions to take as they are."""
+        """`create`: False when an SQLite file must be there, None to leave the tables alone; `readable`: other versions to take as they are."""
         self.url = str(url)
         self.lock = threading.RLock()
         self.depth = 0
@@ -63,6 +65,8 @@ class Database:
             self._open_postgres()
         else:
             self._open_sqlite(create)
+        if create is None:
+            return
         try:
             with self.transaction():
                 for statement in SCHEMA.split(";")[:-1]:
@@ -89,10 +93,7 @@ class Database:
             raise DatabaseError(f"{path}: {error}") from None
 
     def _open_postgres(self):
-        try:
-            import psycopg
-        except ImportError:
-            raise DatabaseError("PostgreSQL needs the package psycopg: pip install 'psycopg[binary]'") from None
+        psycopg = _psycopg()
         self.errors = (psycopg.Error,)
         self._connect = lambda: psycopg.connect(self.url, autocommit=True, connect_timeout=10)
         try:
@@ -171,14 +172,14 @@ class Database:
         part = out.with_name(out.name + ".part")
         try:
             if self.postgres:
-                self._tool("pg_dump", "--format=custom", f"--file={part}", self.url)
+                _tool("pg_dump", self.url, "--format=custom", f"--file={part}")
             else:
                 part.unlink(missing_ok=True)
                 copy = sqlite3.connect(part)
                 with self.lock:
                     self.link.backup(copy, pages=256)
                 copy.close()
-            os.replace(part, out)
+            _rename(part, out)
         except (OSError, sqlite3.Error) as error:
             raise DatabaseError(f"no backup in {out}: {error}") from None
 
@@ -191,21 +192,39 @@ class Database:
         except self.errors as error:
             return [str(error)]
 
-    @staticmethod
-    def _tool(name, *args):
-        path = shutil.which(name) or next(iter(sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)), None)
-        if not path:
-            raise DatabaseError(f"{name} is missing: apt install postgresql-client")
-        done = subprocess.run([str(path), *args], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise DatabaseError(f"{name}: {(done.stderr.strip().splitlines() or ['failed'])[0]}")
+
+def _psycopg():
+    try:
+        import psycopg.conninfo
+    except ImportError:
+        raise DatabaseError("PostgreSQL needs the package psycopg: pip install 'psycopg[binary]'") from None
+    return psycopg
+
+
+def _tool(name, url, *args):
+    """Run pg_dump or pg_restore on a database. Everybody sees a program's arguments: the password goes with its environment."""
+    path = shutil.which(name) or next(iter(sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)), None)
+    if not path:
+        raise DatabaseError(f"{name} is missing: apt install postgresql-client")
+    conninfo = _psycopg().conninfo
+    named = conninfo.conninfo_to_dict(url)
+    password = named.pop("password", None)
+    done = subprocess.run([str(path), f"--dbname={conninfo.make_conninfo(**named)}", *args], capture_output=True, text=True, check=False,
+                          env=os.environ | ({"PGPASSWORD": password} if password else {}))
+    if done.returncode:
+        raise DatabaseError(f"{name}: {(done.stderr.strip().splitlines() or ['failed'])[0]}")
 
 
 def restore(backup, url):
-    """Bring a backup back into an empty place."""
+    """Bring a backup back into an empty place; DatabaseError when it is not empty or in use.
+
+    What an earlier SQLite file left beside it (-wal: its newest blocks) is moved to …-wal.old: it would be replayed onto the restored one."""
     url = str(url)
     if url.startswith(("postgresql://", "postgres://")):
-        Database._tool("pg_restore", "--no-owner", f"--dbname={url}", str(backup))
+        with closing(Database(url, create=None)) as place:
+            if place.one("SELECT 1 FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') LIMIT 1"):
+                raise DatabaseError(f"{place.shown()} is not empty; a backup is restored into a new database (createdb), not over a living one")
+        _tool("pg_restore", url, "--no-owner", "--single-transaction", "--exit-on-error", str(backup))
         return
     path = Path(url.removeprefix("sqlite:///").removeprefix("sqlite:"))
     if path.exists():
@@ -213,6 +232,38 @@ def restore(backup, url):
     part = path.with_name(path.name + ".part")
     try:
         shutil.copyfile(backup, part)
-        os.replace(part, path)
+        _move_away(path)
+        _rename(part, path)
     except OSError as error:
         raise DatabaseError(f"{backup}: {error.strerror}") from None
+
+
+def _move_away(path):
+    """Whatever a lost SQLite file left beside its place; DatabaseError when somebody still works on it."""
+    shm = Path(f"{path}-shm")
+    if shm.exists():
+        with open(shm, "r+b") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _IN_USE_BYTE)
+            except OSError:
+                raise DatabaseError(f"{path} is in use: stop the program that still has the lost file open") from None
+        shm.unlink()
+    for left in (Path(f"{path}-wal"), Path(f"{path}-journal")):
+        if left.exists():
+            os.replace(left, f"{left}.old")
+    _sync(path.parent)
+
+
+def _rename(part, place):
+    """Give a file its name when its bytes are on the disk; after a cut the name holds too."""
+    _sync(part)
+    os.replace(part, place)
+    _sync(place.parent)
+
+
+def _sync(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
