@@ -3,8 +3,8 @@
     micropython -X heapsize=16M tests/sim/run_members.py --schedules 100 --seed 1 [--n 4,5,7] [--break RULE]
 
 In each schedule messages are lost, late and out of order, the street falls in two, meters and the whole street lose power, the operator
-amends the genesis (somebody joins, leaves, gets a new board, or only the tariff changes), and one member may vote twice. Then the
-network is good again. Found is: two final headers for a slot; meters that do not agree in the end; books that do not balance; a
+amends the genesis (somebody joins, leaves, gets a new board, or only the tariff changes), coins and money move, orders stay hidden,
+readings have faults, and one member may vote twice. Then the network is good again. Found is: two final headers for a slot; meters that do not agree in the end; books that do not balance; a
 slot of the good time without a final block; an honest member excluded. Exits 1 if anything was found. RULE: `memory` (who catches
 up forgets its votes) or `stop` (blocks extend a block that changes who votes).
 
@@ -28,7 +28,8 @@ import paper  # noqa: E402
 from prosumer.codec import sha256  # noqa: E402
 from prosumer.ledger.node import Node  # noqa: E402
 from prosumer.link import topics  # noqa: E402
-from prosumer.records import ROLE_LEFT, VOTE, make_vote  # noqa: E402
+from prosumer.metering.flags import FAULTS  # noqa: E402
+from prosumer.records import GIVE, PAY_IN, PAY_OUT, RETIRE, ROLE_LEFT, VOTE, Transfer, make_vote  # noqa: E402
 
 _BAD, _GOOD = 7, 6  # slots
 
@@ -48,7 +49,8 @@ class Bad(paper.Street):
         self.liar = random.randrange(n) if n > 3 and random.randrange(2) else None
         self.lied = False
         self.boards = n
-        super().__init__(n, paper.fresh_folder())
+        self.rules = {"correction": random.choice((2, 3, 96)) * paper.SLOT_S, "credit": random.choice((0, 300000, paper.NO_LIMIT))}
+        super().__init__(n, paper.fresh_folder(), **self.rules)
 
     def send(self, sender, kind, member, payload):
         mark = len(self.queue)
@@ -98,7 +100,7 @@ class Bad(paper.Street):
                 self.names[m] = "board %d" % self.boards
         else:
             what = 3
-        self.amend([paper.signer(name) for name in self.names], self.roles, retail=250000 + random.randrange(9) * 1000)
+        self.amend([paper.signer(name) for name in self.names], self.roles, retail=250000 + random.randrange(9) * 1000, **self.rules)
         if what in (0, 2):
             for m, name in enumerate(self.names):
                 if name not in [k.name for k in self.meters]:
@@ -106,6 +108,27 @@ class Bad(paper.Street):
                     new = self.enrol(m, paper.signer(name), "/paper/%s/" % name.replace(" ", ""))
                     new.name = name
                     self.meters = old + [new]
+
+    def trade(self):
+        """Coins given and retired, money paid, envelopes, orders not shown, readings with a fault: some that can be booked, some that cannot."""
+        m, what = random.choice(self.meters), random.randrange(6)
+        state = m.node.state
+        if what < 2:
+            kind = (GIVE, RETIRE)[what]
+            to = m.me if kind == RETIRE else random.randrange(len(state.accounts))
+            amount = 1 + random.randrange(1 + state.accounts[m.me].green_mwh)
+            t = Transfer(member=m.me, kind=kind, seq=state.accounts[m.me].next_transfer + (random.randrange(4) == 0), to=to, amount=amount, note=bytes(16))
+            t.signature = m.signer.sign(t.message(self.genesis.feeder_id))
+            self.send(-1, topics.TRANSFER, m.me, t.pack())
+        elif what == 2:
+            self.transfer(topics.OPERATOR, random.choice((PAY_IN, PAY_OUT)), state.operator_seq, m.me, 1 + random.randrange(100000))
+        elif what == 3:
+            slot = self.genesis.slot_at(self.now) + random.randrange(3)
+            self.envelope(slot, slot + random.randrange(4), random.randrange(4000), random.randrange(4000))
+        elif what == 4:
+            m.hide = not m.hide
+        else:
+            m.flags = FAULTS - m.flags
 
     def lie(self):
         """Two blocks voted for in one iteration, each shown to whom the liar likes."""
@@ -135,6 +158,8 @@ class Bad(paper.Street):
                 self.change()
             elif what == 4:
                 self.lie()
+            elif what > 9:
+                self.trade()
         super().play(until)
 
 
