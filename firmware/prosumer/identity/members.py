@@ -3,7 +3,7 @@
 A *regime* (44 bytes in every state: epoch:4 ‖ excluded:8 ‖ hash of the genesis in force:32) says who votes. It changes only with
 a final block: by an amended genesis, by proof that a member lied, and in streets of more than 40 voters when their
 committee's turn is over. A committee is the 40 lowest of SHA-256(genesis hash ‖ epoch ‖ member): known to all beforehand, and
-chosen by nobody, since the operator signs the genesis after the keys are in it. Votes are signed under the regime, so
+steered by no proposer. Assumed: at most a third of the voters lie, and above 40 members at most 13 of all (decision 16). Votes are signed under the regime, so
 those of two regimes never mix.
 """
 import struct
