@@ -167,7 +167,7 @@ def test_after_more_than_the_ring_the_certificate_counts_and_what_was_left_behin
     left = lost.node.final.accumulator().serialize()
     back(s)
     assert lost.counts == {"caught-up": 1, "caught-up-unproven": 1}
-    assert durable.load(lost.folder + "unproven403") == left
+    assert durable.load(lost.folder + "unproven0") == left
     s.run(1)
     check_same_state(s)
 

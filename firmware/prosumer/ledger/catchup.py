@@ -12,7 +12,7 @@ accumulator to its accumulator: an answer can be short or missing but not false.
 
 `tops` show that the headers the asker has are the first of those in `final`. The answerer finds them in its ring, so for a week; over a longer
 absence nobody can be asked to, and certificate and trust period alone count, as they do when every neighbour was asked and none had them:
-"caught-up-unproven", and the accumulator that was left behind is kept in unprovenCOUNT, for `prosumer headers --continues` to look for in
+"caught-up-unproven", and the accumulator that was left behind is kept in unprovenN, for `prosumer headers --continues` to look for in
 an archive. Wrong tops are a Reject and the next neighbour is asked. A certified header which contradicts the own one whatever the tops is a
 fork: Halt, for then more than a third lie.
 
@@ -195,7 +195,9 @@ class Catchup:
                 raise Reject("unproven")
         if whole:
             return
-        durable.save("%sunproven%d" % (node.folder, mine.count), node.final.accumulator().serialize())
+        path = "%sunproven%d" % (node.folder, node.final.accumulator().count // node.ring.capacity)
+        if not durable.exists(path):  # one for a ring of headers: a broker that lets no answers through could have one made in each slot
+            durable.save(path, node.final.accumulator().serialize())
         node.count("caught-up-unproven")
 
     def prove(self, out, count, stop):
