@@ -435,7 +435,7 @@ def test_who_serves_sees_what_another_program_follows(url):
     found = check_receipts([data], street.record, serve.records_of_genesis(feeder)[1:])[0]
     assert found["rules"]["number"] == 1 and serve.genesis(feeder).number == 1
     proposal, certificate = street.block()
-    archive.wait_for(feeder, proposal)
+    archive.wait_for(feeder, proposal, 0)
     archive.take(feeder, *street.block())
     assert serve.certified(feeder, 10) == [11] and not serve.block(feeder, 10)[1]
     archive.take(feeder, proposal, certificate)
@@ -487,7 +487,7 @@ def test_an_archive_of_the_version_before_is_brought_into_a_new_one(tmp_path, ca
     archive.db.do("UPDATE meta SET value = '2'")
     archive.db.close()
     assert main("status", tmp_path / "old.db") == 2
-    assert "version 2; this program reads version 3; bring it into a new one: prosumer archive import NEW OLD" in capsys.readouterr().err
+    assert "version 2; this program reads version 4; bring it into a new one: prosumer archive import NEW OLD" in capsys.readouterr().err
     assert main("import", tmp_path / "new.db", tmp_path / "old.db") == 0
     assert check(Archive(Database(tmp_path / "new.db")), feeder).ok
 

@@ -11,8 +11,8 @@ import threading
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-VERSION = "3"
-SAME_BLOCKS = ("2",)  # versions whose blocks can be brought into a new archive; 2 had fewer columns in its entries
+VERSION = "4"
+SAME_BLOCKS = ("2", "3")  # versions whose blocks can be brought into a new archive; 2 had fewer columns in its entries, 3 none of the sender and no votes
 _IN_USE_BYTE = 128  # of the -shm file: each connection has a lock on it (SQLite, os_unix.c: UNIX_SHM_DMS)
 
 # BLOB is BYTEA in PostgreSQL. Numbers of the ledger fit 64 bits, signed.
@@ -35,7 +35,9 @@ CREATE TABLE IF NOT EXISTS coins (feeder BLOB, height BIGINT, place BIGINT, memb
     other BIGINT NOT NULL, amount BIGINT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (feeder, height, place));
 CREATE TABLE IF NOT EXISTS evidence (feeder BLOB, height BIGINT, member BIGINT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (feeder, height));
 CREATE TABLE IF NOT EXISTS waiting (feeder BLOB, hash BLOB, slot BIGINT NOT NULL, previous BLOB NOT NULL, proposal BLOB NOT NULL,
-    certificate BLOB NOT NULL, PRIMARY KEY (feeder, hash));
+    certificate BLOB NOT NULL, sender BIGINT NOT NULL, PRIMARY KEY (feeder, hash));
+CREATE TABLE IF NOT EXISTS votes (feeder BLOB, iteration BIGINT, hash BLOB, domain BLOB, member BIGINT, signature BLOB NOT NULL,
+    PRIMARY KEY (feeder, iteration, hash, domain, member));
 CREATE TABLE IF NOT EXISTS tokens (digest BLOB PRIMARY KEY, feeder BLOB NOT NULL, member BIGINT NOT NULL);
 CREATE INDEX IF NOT EXISTS blocks_hash ON blocks (feeder, hash);
 CREATE INDEX IF NOT EXISTS readings_slot ON readings (feeder, slot);
@@ -43,7 +45,7 @@ CREATE INDEX IF NOT EXISTS trades_slot ON trades (feeder, slot);
 CREATE INDEX IF NOT EXISTS entries_member ON entries (feeder, member, slot);
 CREATE INDEX IF NOT EXISTS coins_member ON coins (feeder, member, slot);
 """
-TABLES = ("meta", "feeders", "genesis", "blocks", "nodes", "readings", "trades", "entries", "coins", "evidence", "waiting", "tokens")
+TABLES = ("meta", "feeders", "genesis", "blocks", "nodes", "readings", "trades", "entries", "coins", "evidence", "waiting", "votes", "tokens")
 
 
 class DatabaseError(RuntimeError):

@@ -5,10 +5,11 @@
                                                       the broker's ACL says who may write as whom (255: the operator)
     On a feeder that seals its records both are sealed, as kinds archive-ask and archive-answer (the answer as sender 255).
 
-A proposal is on the disk before the broker hears that it arrived, and the session is kept while the archive is off, so the broker hands
-over afterwards what it queued. Finalize votes stay in memory: a block without a certificate of its own is final by the next that has one.
+A proposal or a finalize vote is on the disk before the broker hears that it arrived, and the session is kept while the archive is off, so the
+broker hands over afterwards what it queued. A block that changes who votes is final by its own votes alone: none may be lost in a restart.
 """
 import json
+import struct
 import threading
 
 import paho.mqtt.client as mqtt
@@ -20,7 +21,8 @@ from .answers import OPERATOR, answer, b64
 from .chain import Refused
 from .format import Malformed
 
-MOST_VOTES = 64  # of one member: whoever votes for more than that loses the oldest
+MOST_ASKED = 4096  # bytes of a question
+_RUBBISH = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, struct.error)  # what bytes can do to a decoder
 
 
 class Ear:
@@ -29,7 +31,6 @@ class Ear:
     def __init__(self, archive, feeder, told=lambda text: None):
         self.archive, self.feeder, self.told = archive, feeder, told
         self.waiting = []  # slots, as told
-        self.votes = [{} for _ in range(64)]  # member → {(iteration, header hash): signature}
 
     def hear(self, kind, member, payload):
         """A message of the street; the database's own error when it could not be kept."""
@@ -44,26 +45,25 @@ class Ear:
 
     def _hear(self, kind, member, payload):
         if kind == "proposal":
-            self._proposal(payload)
+            self._proposal(payload, member)
         elif kind == "vote":
             self._vote(payload, member)
 
-    def _proposal(self, raw):
-        if self.archive.wait_for(self.feeder, raw):
+    def _proposal(self, raw, member):
+        if self.archive.wait_for(self.feeder, raw, member):
             self._certify(*format.voted(self.archive.chain(self.feeder).books, raw))
 
     def _vote(self, raw, member):
-        vote = format.finalize_vote(self.archive.chain(self.feeder).books, raw, member)
+        books = self.archive.chain(self.feeder).books
+        vote = format.finalize_vote(books, raw, member)
         if vote:
-            mine = self.votes[member]
-            mine[vote[:2]] = vote[2]
-            while len(mine) > MOST_VOTES:
-                del mine[next(iter(mine))]
+            self.archive.keep_vote(self.feeder, books.domain(), member, *vote)
             self._certify(*vote[:2])
 
     def _certify(self, iteration, digest):
         books = self.archive.chain(self.feeder).books
-        signatures = {m: self.votes[m][iteration, digest] for m in books.voters() if (iteration, digest) in self.votes[m]}
+        votes = self.archive.votes(self.feeder, books.domain(), iteration, digest)
+        signatures = {m: votes[m] for m in books.voters() if m in votes}
         if len(signatures) < books.quorum():
             return
         proposal = self.archive.proposal_of(self.feeder, digest)

@@ -4,6 +4,7 @@
     archive.take(feeder, proposal, certificate)      → number of blocks that became part of the chain
 A transaction holds a block with all its rows, so a cut at any time leaves whole blocks.
 """
+import time
 import zlib
 from pathlib import Path
 
@@ -12,12 +13,16 @@ from .chain import Chain, Refused
 from .format import Malformed
 
 MOST_OPEN = 64
-MOST_WAITING = 4096  # proposals of a feeder that wait: whoever floods the topic loses the oldest, not the disk
+MOST_WAITING = 4096  # proposals of a feeder that wait: the certified stay longest, then the lowest slots
+MOST_OF_ONE = 64  # of these without a certificate, from one sender: a flood drives out its own, not others'
+MOST_VOTES = 64  # of one member: whoever votes for more than that loses the oldest
+SLOTS_AHEAD = 2  # of the clock
+IMPORTED = 255  # in place of a sender: brought by whoever runs the archive
 
 
 class Archive:
-    def __init__(self, database):
-        self.db = database
+    def __init__(self, database, clock=time.time):
+        self.db, self.clock = database, clock
         self.chains = {}
         self._opened = {}  # the last few blocks that were asked for, decoded
 
@@ -95,16 +100,21 @@ class Archive:
                 self._opened.pop((feeder, row[2]), None)
         return True
 
-    def wait_for(self, feeder, proposal):
-        """Keep a proposal until a certificate comes; False if it is of no use. Refused, Malformed."""
+    def wait_for(self, feeder, proposal, sender):
+        """Keep a proposal that `sender` published until a certificate comes; False if it is of no use. Refused, Malformed."""
         header = format.header_at(proposal)
         chain = self.chain(feeder)
         if header.slot <= chain.slot:
             return False
+        if len(proposal) > format.MOST_BYTES:
+            raise Refused(f"a proposal of {len(proposal)} bytes: no meter could receive it")
+        now = int(self.clock() - chain.genesis.start_s) // chain.genesis.slot_s
+        if header.slot > max(now, chain.slot) + SLOTS_AHEAD:  # a clock that is behind does not lose a street that is not
+            raise Refused(f"a proposal for slot {header.slot}, which has not come")
         fault = format.proposal_fault(chain.books, proposal)
         if fault and header.previous == chain.tip:  # behind a gap others may vote
             raise Refused(fault)
-        self._wait(feeder, header, header.hash(feeder), proposal, b"")
+        self._wait(feeder, header, header.hash(feeder), proposal, b"", sender if fault else header.proposer, not fault)
         self._waiting(feeder)  # it may be the one that certified blocks wait for
         return True
 
@@ -114,31 +124,55 @@ class Archive:
             or self.db.one("SELECT proposal FROM blocks WHERE feeder = ? AND hash = ?", feeder, digest)
         return bytes(row[0]) if row else None
 
-    def _wait(self, feeder, header, digest, proposal, certificate):
+    def _wait(self, feeder, header, digest, proposal, certificate, sender=IMPORTED, signed=True):
+        """The header's hash covers the body, but not its proposer's signature: `signed` says that it holds, or comes from whoever runs the archive.
+        A copy of which that is not known never takes the place of another, unless it is the proposer's own and the other is not."""
+        if format.body_root(format.block_of(proposal)) != header.body_root:
+            raise Refused(f"block {header.slot}: its body is not the one that the header names")
         with self.db.transaction():
-            self.db.do("INSERT INTO waiting VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                       feeder, digest, header.slot, header.previous, proposal, certificate)
+            kept = self.db.one("SELECT sender FROM waiting WHERE feeder = ? AND hash = ?", feeder, digest)
+            if not kept or signed or sender == header.proposer and kept[0] not in (sender, IMPORTED):
+                self.db.do("INSERT INTO waiting VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (feeder, hash) DO UPDATE "
+                           "SET proposal = excluded.proposal, sender = excluded.sender",
+                           feeder, digest, header.slot, header.previous, proposal, b"", sender)
             if certificate:
                 self.db.do("UPDATE waiting SET certificate = ? WHERE feeder = ? AND hash = ?", certificate, feeder, digest)
-            for old, in self.db.all("SELECT hash FROM waiting WHERE feeder = ? ORDER BY slot DESC LIMIT 1000 OFFSET ?", feeder, MOST_WAITING):
+            most = MOST_WAITING if sender == IMPORTED else MOST_OF_ONE
+            over = self.db.all("SELECT hash FROM waiting WHERE feeder = ? AND sender = ? AND certificate = ? ORDER BY slot LIMIT 1000 OFFSET ?",
+                               feeder, sender, b"", most)
+            over += self.db.all("SELECT hash FROM waiting WHERE feeder = ? ORDER BY CASE WHEN certificate = ? THEN 1 ELSE 0 END, slot "
+                                "LIMIT 1000 OFFSET ?", feeder, b"", MOST_WAITING)
+            for old, in over:
                 self.db.do("DELETE FROM waiting WHERE feeder = ? AND hash = ?", feeder, bytes(old))
 
     def _waiting(self, feeder):
-        """Append what waited and now continues the chain up to a certificate."""
-        chain, done = self.chain(feeder), 0
+        """Append what waited and now continues the chain up to a certificate. Refused, Malformed: one is not what it seemed, and is gone."""
+        done, failed = 0, None
         while True:
+            chain, steps = self.chain(feeder), []
             path = self._next(feeder, chain)
             if not path:
                 self.db.do("DELETE FROM waiting WHERE feeder = ? AND slot <= ?", feeder, chain.slot)
+                if failed:
+                    raise failed
                 return done
             try:
-                self._append(feeder, [chain.add(p, c) for p, c in path])
-            except (Refused, Malformed):
-                self.chains.pop(feeder)  # it may have taken some of them
-                with self.db.transaction():
-                    self.db.do("DELETE FROM waiting WHERE feeder = ? AND hash = ?", feeder, format.header_at(path[-1][0]).hash(feeder))
-                raise
-            done += len(path)
+                for proposal, certificate in path:
+                    steps.append(chain.add(proposal, certificate))
+                self._append(feeder, steps)
+                done += len(steps)
+            except (Refused, Malformed) as error:
+                failed = error
+                self.chains.pop(feeder)  # it has taken those before
+                self._reject(feeder, *path[len(steps)])
+
+    def _reject(self, feeder, proposal, certificate):
+        """This one of a path does not fit: its certificate goes, which is not the proposer's; without one the block does."""
+        digest = format.header_at(proposal).hash(feeder)
+        if certificate:
+            self.db.do("UPDATE waiting SET certificate = ? WHERE feeder = ? AND hash = ?", b"", feeder, digest)
+        else:
+            self.db.do("DELETE FROM waiting WHERE feeder = ? AND hash = ?", feeder, digest)
 
     def _next(self, feeder, chain):
         """[(proposal, certificate)] from the tip to the first certified descendant that waits; None."""
@@ -155,6 +189,24 @@ class Archive:
             if previous == chain.tip:
                 return [tuple(map(bytes, self.db.one("SELECT proposal, certificate FROM waiting WHERE feeder = ? AND hash = ?", feeder, d))) for d in path]
         return None
+
+    # -- votes
+
+    def keep_vote(self, feeder, domain, member, iteration, digest, signature):
+        """A good finalize vote under `domain`: on the disk, for the broker does not say it again."""
+        with self.db.transaction():
+            self.db.do("INSERT INTO votes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", feeder, iteration, digest, domain, member, signature)
+            over = self.db.one("SELECT iteration FROM votes WHERE feeder = ? AND member = ? ORDER BY iteration DESC LIMIT 1 OFFSET ?",
+                               feeder, member, MOST_VOTES)
+            if over:
+                self.db.do("DELETE FROM votes WHERE feeder = ? AND member = ? AND iteration <= ?", feeder, member, over[0])
+
+    def votes(self, feeder, domain, iteration, digest):
+        """{member: signature}"""
+        return {m: bytes(s) for m, s in self.db.all("SELECT member, signature FROM votes WHERE feeder = ? AND iteration = ? AND hash = ? AND domain = ?",
+                                                    feeder, iteration, digest, domain)}
+
+    # -- what is final
 
     def _append(self, feeder, steps):
         try:

@@ -1,0 +1,154 @@
+"""Whoever may write on one topic of the broker, or hands over a file, neither stops the archive nor makes it believe anything."""
+import json
+import os
+import socket
+import struct
+
+import pytest
+from chain_kit import RETAIL, Paper, genesis, key
+from postgres_kit import create, postgres  # noqa: F401 (fixture)
+from test_archive_serve import Voice, broker, said, until  # noqa: F401 (fixture)
+
+from prosumer_tools.archive import format, http
+from prosumer_tools.archive.chain import Refused
+from prosumer_tools.archive.check import check
+from prosumer_tools.archive.database import Database, DatabaseError
+from prosumer_tools.archive.listen import Ear, Listener
+from prosumer_tools.archive.store import MOST_OF_ONE, Archive
+
+_count = 0
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path, postgres):
+    global _count
+    if request.param == "sqlite":
+        return str(tmp_path / "archive.db")
+    _count += 1
+    return create(postgres, f"liars{_count}")
+
+
+def new(url, slots=3):
+    """(archive, street, its ear, what it told) after some slots."""
+    archive, street, told = Archive(Database(url)), Paper(4), []
+    archive.enrol(street.record)
+    ear = Ear(archive, street.feeder, told.append)
+    for _ in range(slots):
+        tell(ear, said(street))
+    assert archive.chain(street.feeder).height == slots
+    return archive, street, ear, told
+
+
+def tell(ear, messages):
+    for message in messages:
+        ear.hear(*message)
+
+
+def signed(street, raw, proposer):
+    """The signature of a header's proposer."""
+    digest = format.header_at(b"\x09" + raw).hash(street.feeder)
+    return street.keys[proposer].sign(b"prosumer/vote/v1\0" + street.books.domain() + struct.pack(">BI", 2, int.from_bytes(raw[5:9], "big")) + digest)
+
+
+def rubbish(street, slot, number, signer=None, size=0):
+    """A proposal behind a gap whose body is the one of its header, of nothing."""
+    body = b"\x08" + os.urandom(16) + bytes(7)
+    head = struct.pack(">BIIB32s32s", 5, slot, 1000 + number, signer or 0, os.urandom(32), bytes(32))
+    draft = format.block_of(b"\x09" + head + bytes(72 + 64) + body)
+    raw = head + format.body_root(draft) + bytes(40)
+    return b"\x09" + raw + (bytes(64) if signer is None else signed(street, raw, signer)) + body + bytes(size)
+
+
+# -- questions
+
+
+QUESTIONS = [b"", b"\xff", b"[" * 4000, b'{"a":' * 800, b"7", b"[]", b"null", b"{}", b'{"ask": []}', b'{"ask": {"a": 1}}', b'{"ask": "status", "id": [[1]], "x": 1}',
+             b'{"ask": "block", "slot": 1}', b'{"ask": "' + b"x" * 5000 + b'"}']
+QUESTIONS += [json.dumps({"id": 1, "ask": what, name: value}).encode()
+              for what, name in (("headers", "first"), ("headers", "count"), ("receipt", "slot"), ("search", "limit"), ("catch-up", "old"), ("genesis", "number"))
+              for value in (10**30, -1, 2**64, float("inf"), 1.5, "x", "a\0b", [1], {"a": 1}, "9" * 3000)]
+QUESTIONS += [json.dumps({"id": 1, "ask": "search", "kind": kind, "side": side}).encode()
+              for kind, side in (("coins", "a\0b"), ("coins", "\ud800"), ("coins", 7), ("coins", "x" * 900), (7, "minted"), ([], "minted"), ("trades", ["sold", 1]))]
+
+
+# -- proposals
+
+
+def test_a_false_body_under_a_true_header_is_not_kept(url):
+    archive, street, ear, told = new(url)
+    messages = said(street)
+    proposal = messages[0][2]
+    ear.hear("proposal", 3, proposal[:147 + 64] + b"\x08" + bytes(16 + 7))
+    assert told[-1] == "block 3: its body is not the one that the header names"
+    tell(ear, messages)
+    tell(ear, said(street))
+    assert archive.chain(street.feeder).height == 5
+
+
+def test_a_false_certificate_does_not_take_its_block_along(url):
+    archive, street, ear, told = new(url)
+    gap, (proposal, good) = street.block(), street.block()
+    archive.take(street.feeder, proposal, good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(Refused, match="good signatures"):
+        archive.take(street.feeder, *gap)
+    assert archive.chain(street.feeder).height == 4 and archive.proposal_of(street.feeder, street.tip)
+    assert archive.take(street.feeder, *street.block()) == 2, "final by the next"
+
+
+@pytest.mark.parametrize("signer", [None, 3])
+def test_a_flood_drives_out_nobody_elses_blocks(url, signer):
+    archive, street, ear, told = new(url)
+    blocks = [said(street) for _ in range(3)]
+    tell(ear, blocks[2][:1])  # waits, and then the flood
+    for i in range(MOST_OF_ONE + 20):
+        ear.hear("proposal", 3, rubbish(street, 3 + i % 3, i, signer))
+    assert archive.db.one("SELECT count(*) FROM waiting WHERE sender = 3")[0] <= MOST_OF_ONE + 1
+    tell(ear, blocks[2][1:])
+    tell(ear, blocks[1])
+    tell(ear, blocks[0])
+    assert archive.chain(street.feeder).height == 6
+    assert archive.db.one("SELECT count(*) FROM waiting")[0] == 0, "they were of slots that are past"
+
+
+def test_what_no_meter_could_hold_or_has_not_come_is_not_kept():
+    archive, street, ear, told = new(":memory:")
+    ear.hear("proposal", 3, rubbish(street, 5, 1, size=format.MOST_BYTES))
+    assert "no meter could receive it" in told[-1]
+    archive.clock = lambda: street.genesis.start_s + 10 * street.genesis.slot_s
+    for slot in (13, 0xFFFFFFFF):
+        ear.hear("proposal", 3, rubbish(street, slot, 1))
+        assert told[-1] == f"a proposal for slot {slot}, which has not come"
+    ear.hear("proposal", 3, rubbish(street, 12, 1))
+    assert archive.db.all("SELECT slot FROM waiting") == [(12,)]
+    archive.clock = lambda: 0  # it lost its time
+    tell(ear, said(street))
+    assert archive.chain(street.feeder).height == 4
+
+
+# -- who votes
+
+
+def test_votes_outlast_a_restart(url):
+    """Of a block that changes who votes, for nobody certifies it afterwards."""
+    archive, street, ear, told = new(url)
+    street.amend(retail=260_000)
+    messages = said(street)
+    tell(ear, messages[:3])
+    archive.db.close()
+    archive = Archive(Database(url))
+    ear = Ear(archive, street.feeder, told.append)
+    tell(ear, messages[3:4])
+    assert archive.genesis(street.feeder).number == 1
+    tell(ear, said(street))
+    assert archive.chain(street.feeder).height == 5 and check(archive, street.feeder).ok
+
+
+def test_an_archive_of_before_is_refused(url):
+    database = Database(url)
+    database.do("UPDATE meta SET value = '3'")
+    database.close()
+    with pytest.raises(DatabaseError, match="version 3.*prosumer archive import NEW OLD"):
+        Database(url)
+
+
+# -- over HTTP
