@@ -85,6 +85,36 @@ def test_a_false_body_under_a_true_header_is_not_kept(url):
     assert archive.chain(street.feeder).height == 5
 
 
+def test_a_copy_with_a_false_signature_gives_way_to_the_true_one(url):
+    """Behind a gap nobody knows yet who votes, so the signature cannot be checked."""
+    archive, street, ear, told = new(url)
+    gap = said(street)
+    street.amend(retail=260_000)
+    stop, after = said(street), said(street)
+    proposer, proposal = after[0][1], after[0][2]
+    copy = proposal[:147] + bytes(64) + proposal[147 + 64:]
+    liar = (proposer + 1) % 4
+    tell(ear, [stop[0], ("proposal", liar, copy), after[0], ("proposal", liar, copy)])
+    tell(ear, gap)
+    tell(ear, stop[1:])
+    tell(ear, after[1:])
+    assert archive.chain(street.feeder).height == 6, told
+    assert check(archive, street.feeder).ok
+
+
+def test_of_those_that_wait_only_the_false_one_goes(url):
+    """A copy with a false signature below a certified block: when the true one comes, both join."""
+    archive, street, ear, told = new(url)
+    gap, proposal, above = street.block(), street.block(certified=False)[0], street.block()
+    copy = proposal[:147] + bytes(64) + proposal[147 + 64:]
+    archive.take(street.feeder, copy)
+    archive.take(street.feeder, *above)
+    with pytest.raises(Refused, match="its proposer did not sign it"):
+        archive.take(street.feeder, *gap)
+    assert archive.gap(street.feeder) == (3, [5])
+    assert archive.take(street.feeder, proposal) == 2 and check(archive, street.feeder).ok
+
+
 def test_a_false_certificate_does_not_take_its_block_along(url):
     archive, street, ear, told = new(url)
     gap, (proposal, good) = street.block(), street.block()
@@ -126,6 +156,35 @@ def test_what_no_meter_could_hold_or_has_not_come_is_not_kept():
 
 
 # -- who votes
+
+
+def test_nobody_but_the_operator_changes_who_votes(url):
+    """A block that puts keys of the forger's in force, and one behind it that these certify."""
+    archive, street, _, _ = new(url, 0)
+    for _ in range(3):
+        archive.take(street.feeder, *street.block())
+    evil = [key(f"evil {i}") for i in range(4)]
+    record = genesis(key("operator"), evil, street.name, 1, street.feeder, street.genesis.hash, RETAIL)
+    street.extra[2].append(record[:-64] + bytes(64))
+    street.then = evil, None
+    street.body = lambda slot: [[], [], [], [], *street.extra]
+    stop, _ = street.block()  # its proposer may be one of the forgers
+    street.extra = [], [], []
+    assert archive.take(street.feeder, stop) == 0
+    with pytest.raises(Refused, match="amendment 1: the operator's signature does not match"):
+        archive.take(street.feeder, *street.block())
+    assert archive.genesis(street.feeder).number == 0 and archive.chain(street.feeder).height == 3
+
+
+def test_nobody_is_excluded_by_false_evidence(url):
+    archive, street, _, _ = new(url)
+    street.lie(2)
+    (evidence,) = street.extra[1]
+    street.extra[1][:] = [evidence[:-1] + bytes([evidence[-1] ^ 1])]
+    archive.take(street.feeder, street.block()[0])
+    with pytest.raises(Refused, match="evidence against member 2: a signature does not match"):
+        archive.take(street.feeder, *street.block())
+    assert archive.chain(street.feeder).height == 3
 
 
 def test_votes_outlast_a_restart(url):

@@ -1,10 +1,10 @@
 """One feeder's chain as the archive follows it: a block goes in only when it continues what is there, byte for byte.
 
-Checked here: link, accumulator, body root, certificate, and by booking it price, volume and state root. The signatures inside a body are
+Checked here: link, accumulator, body root, certificate, and by booking it price, volume and state root; and the signatures of its proposer
+and of all that changes who votes, for a block may be final by a later one that others certified. Those of the other records in a body are
 left to `prosumer archive check`: a quorum of meters checked each before it voted.
 """
 from . import format, trees
-from .format import Malformed
 
 
 class Refused(ValueError):
@@ -49,7 +49,7 @@ class Chain:
         """The Step of the next block; Refused or Malformed, and nothing has changed. `certificate` may be empty: a later block has it."""
         try:
             return self._add(proposal, certificate)
-        except (Refused, Malformed):
+        except BaseException:
             self._load(self._tip, self._peaks)
             raise
 
@@ -68,7 +68,9 @@ class Chain:
             certificate = format.trimmed(self.books, block.certificate)
         if h.body_root != format.body_root(block):
             raise Refused(f"block {h.slot}: its body is not the one that the header names")
-        faults = []
+        faults = format.entry_faults(g, self.books.domain(), block)
+        if faults:
+            raise Refused(f"block {h.slot}: {faults[0]}")
         outcome = self.books.apply(block, lambda record, text: faults.append(text))
         if faults:
             raise Refused(f"block {h.slot}: {faults[0]}")

@@ -244,9 +244,7 @@ def certificate_of(iteration, digest, signatures):
 
 
 def signature_faults(g, domain, block):
-    """Records of the body that who they name did not sign, and a header that its proposer did not: lines.
-
-    `g`, `domain`: genesis and domain of votes in force before the block."""
+    """Records of the body that who they name did not sign, and a header that its proposer did not: lines; arguments as of `entry_faults`."""
     out, operator = [], Key(g.operator)
     for r in (*block.envelopes, *block.commits, *block.readings, *block.transfers):
         member = getattr(r, "member", OPERATOR)
@@ -254,6 +252,14 @@ def signature_faults(g, domain, block):
         if key is None or not key.signed(r.message(g.feeder_id), r.signature):
             who = "the operator" if member == OPERATOR else f"member {member}"
             out.append(f"{type(r).__name__.lower()} of {who}: its signature does not match")
+    return out + entry_faults(g, domain, block)
+
+
+def entry_faults(g, domain, block):
+    """What nobody signed of all that says who votes behind a block, and its header: lines.
+
+    `g`, `domain`: genesis and domain of votes in force before the block."""
+    out = []
     for e in block.evidence:
         if e.member >= g.n or not all(g.keys[e.member].signed(r.message(e.domain), r.signature) for r in (e.one, e.other)):
             out.append(f"evidence against member {e.member}: a signature does not match")
