@@ -202,6 +202,18 @@ def test_votes_outlast_a_restart(url):
     assert archive.chain(street.feeder).height == 5 and check(archive, street.feeder).ok
 
 
+def test_a_feeder_is_what_its_first_genesis_says(url):
+    archive, street = Archive(Database(url)), Paper(4)
+    evil = genesis(key("mallory"), [key(f"evil {i}") for i in range(4)], street.name, 1, street.feeder, bytes(32))
+    with pytest.raises(Refused, match="genesis number 1 is an amendment"):
+        archive.enrol(evil)
+    assert archive.feeders() == []
+    assert archive.enrol(street.record) == archive.enrol(street.record) == street.feeder
+    archive.db.do("UPDATE genesis SET record = ?", evil)
+    with pytest.raises(Refused, match="is here already, with another genesis"):
+        archive.enrol(street.record)
+
+
 def test_an_archive_of_before_is_refused(url):
     database = Database(url)
     database.do("UPDATE meta SET value = '3'")

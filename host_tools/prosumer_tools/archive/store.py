@@ -29,11 +29,15 @@ class Archive:
     # -- feeders
 
     def enrol(self, record):
-        """Keep a feeder from its genesis on; its id. A second time changes nothing. Malformed."""
+        """Keep a feeder from its genesis on; its id. A second time changes nothing. Malformed; Refused: no first genesis, or not that of here."""
         g = format.genesis_of(record)
+        if g.number:
+            raise Refused(f"genesis number {g.number} is an amendment: a feeder begins with its first genesis")
         with self.db.transaction():
             self.db.do("INSERT INTO feeders VALUES (?, ?) ON CONFLICT DO NOTHING", g.feeder_id, g.name)
             self.db.do("INSERT INTO genesis VALUES (?, 0, ?) ON CONFLICT DO NOTHING", g.feeder_id, record)
+            if self.records_of_genesis(g.feeder_id)[0] != record:
+                raise Refused(f"feeder {g.feeder_id.hex()} is here already, with another genesis")
         return g.feeder_id
 
     def feeders(self):
