@@ -71,6 +71,59 @@ QUESTIONS += [json.dumps({"id": 1, "ask": "search", "kind": kind, "side": side})
               for kind, side in (("coins", "a\0b"), ("coins", "\ud800"), ("coins", 7), ("coins", "x" * 900), (7, "minted"), ([], "minted"), ("trades", ["sold", 1]))]
 
 
+def test_no_question_does_more_than_get_an_error(url):
+    archive, street, _, _ = new(url)
+    listener = Listener.__new__(Listener)
+    listener.archive = archive
+    for question in QUESTIONS:
+        assert json.loads(json.dumps(listener.asked(street.feeder, 2, question)))["error"], question
+    good = listener.asked(street.feeder, 2, b'{"id": "a", "ask": "account", "show": ["account", "rules"], "slot": 2}')
+    assert good["id"] == "a" and good["account"]
+    assert listener.asked(street.feeder, 2, b'{"ask": "search", "kind": "readings", "member": 2, "proofs": false}')["search"]["hits"]
+    assert archive.take(street.feeder, *street.block()) == 1
+
+
+def test_the_listener_lives_through_them(broker):
+    archive, street, _, told = new(":memory:")
+    listener = Listener(archive, broker.host, broker.port, told=told.append).start()
+    until(lambda: "listening to 1 feeder" in told)
+    voice = Voice(broker, street.feeder)
+    for question in (b"[" * 100_000, b'{"ask": "headers", "first": %d}' % 10**30, b'{"ask": "headers", "first": [1]}'):
+        voice.client.publish(f"a/{street.feeder.hex()[:8]}/ask/2", question, qos=1).wait_for_publish(10)
+        until(lambda: (2, None) in voice.heard)
+        assert voice.heard.pop((2, None))["error"]
+    voice.say(said(street))
+    until(lambda: archive.chain(street.feeder).height == 4)
+    assert not listener.ended.is_set()
+    voice.stop()
+    listener.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # so it is to end
+def test_a_listener_that_fails_in_any_way_says_so(broker):
+    archive, street, _, told = new(":memory:")
+    listener = Listener(archive, broker.host, broker.port, told=told.append).start()
+    until(lambda: "listening to 1 feeder" in told)
+
+    def full(text):
+        raise OSError("no space left on device")
+    listener.ears[street.feeder].told = full
+    voice = Voice(broker, street.feeder)
+    voice.say(said(street))
+    assert listener.ended.wait(10) and listener.failure == "no space left on device"
+    voice.stop()
+    listener.stop()
+
+
+def test_what_a_decoder_cannot_bear_is_told(monkeypatch):
+    archive, street, ear, told = new(":memory:")
+    with monkeypatch.context() as patch:
+        patch.setattr(format, "proposal_fault", lambda *_: struct.unpack(">I", b""))
+        tell(ear, said(street))
+    assert "a proposal of member" in told[-1] and "cannot be read: error" in told[-1]
+    tell(ear, [("proposal", 0, b"")])
+
+
 # -- proposals
 
 

@@ -14,6 +14,7 @@ from .search import search
 
 OPERATOR = 255
 MOST_HEADERS = 2016
+WORDS = ("kind", "side", "show")  # arguments that are no numbers
 
 
 class Forbidden(Refused):
@@ -21,11 +22,11 @@ class Forbidden(Refused):
 
 
 def answer(archive, feeder, what, given, who=None):
-    """`given`: dict of arguments; `who`: None, a member's number or OPERATOR. A dict for JSON, or bytes. Refused, Forbidden."""
-    if what not in _ANSWERS:
-        raise Refused(f"no such question: {what!r}; there are {', '.join(sorted(_ANSWERS))}")
+    """`given`: dict of arguments, of any type; `who`: None, a member's number or OPERATOR. A dict for JSON, or bytes. Refused, Forbidden."""
+    if not isinstance(what, str) or what not in _ANSWERS:
+        raise Refused(f"no such question: {str(what)[:40]!r}; there are {', '.join(sorted(_ANSWERS))}")
     make, public = _ANSWERS[what]
-    given = {k: v for k, v in given.items() if v is not None}
+    given = {k: _argument(k, v) for k, v in given.items() if v is not None}
     if not public and who != OPERATOR and (who is None or what == "block" or given.get("member", who) != who):
         raise Forbidden("a member's records are for that member and the operator")
     if not public and what != "block":
@@ -34,6 +35,19 @@ def answer(archive, feeder, what, given, who=None):
         return make(archive, feeder, **given)
     except TypeError as error:
         raise Refused(f"{what}: {str(error).split(') ')[-1].replace('_', '-')}") from None
+
+
+def _argument(name, value):
+    """A value that the database takes: a number from 0 to 2^32 or a word, of `show` also a list of words. Refused."""
+    if name not in WORDS:
+        if isinstance(value, int) and 0 <= value <= 1 << 32:
+            return int(value)
+        raise Refused(f"{name[:40]}: a number from 0 to {1 << 32} is wanted")
+    if isinstance(value, list) and all(isinstance(v, str) for v in value):
+        value = ",".join(value)
+    if isinstance(value, str) and len(value) <= 64 and value.isascii() and value.isprintable():
+        return value
+    raise Refused(f"{name}: a word of at most 64 letters is wanted")
 
 
 def b64(data):

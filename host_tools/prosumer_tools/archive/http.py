@@ -10,10 +10,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
-from .answers import Forbidden, answer, asker
+from .answers import WORDS, Forbidden, answer, asker
 from .chain import Refused
 
-_WORDS = ("kind", "side", "show")
+MOST_ASKERS = 32  # connections at a time, each a thread; whoever comes then is told to come again
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -30,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
             feeder = bytes.fromhex(parts[0])
             if len(parts) != 2 or len(feeder) != 8:
                 raise ValueError
-            given = {k.replace("-", "_"): v if k in _WORDS else int(v) for k, v in parse_qsl(url.query)}
+            given = {k.replace("-", "_"): v if k in WORDS else int(v) for k, v in parse_qsl(url.query)}
         except ValueError:
             return self._say(400, {"error": "ask as /FEEDER/QUESTION?name=number"})
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")

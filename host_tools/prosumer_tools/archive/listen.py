@@ -33,7 +33,7 @@ class Ear:
         self.waiting = []  # slots, as told
 
     def hear(self, kind, member, payload):
-        """A message of the street; the database's own error when it could not be kept."""
+        """A message of the street; the database's own error when it could not be kept. What cannot be read is told, or it would come again."""
         try:
             try:
                 self._hear(kind, member, payload)
@@ -42,6 +42,9 @@ class Ear:
                 self._hear(kind, member, payload)
         except (Refused, Malformed) as error:
             self.told(str(error))
+        except _RUBBISH as error:
+            self.archive.chains.pop(self.feeder, None)
+            self.told(f"a {kind} of member {member} cannot be read: {type(error).__name__}: {error}")
 
     def _hear(self, kind, member, payload):
         if kind == "proposal":
@@ -96,9 +99,9 @@ class Listener:
             c.username_pw_set(user, password)
         if tls:
             c.tls_set(*tls)
-        c.on_connect = self._connected
-        c.on_message = self._message
-        c.on_disconnect = lambda c, u, flags, reason, p: told("the broker is gone; trying again") if reason.is_failure else None
+        c.on_connect = self._guarded(self._connected)
+        c.on_message = self._guarded(lambda client, userdata, message: self._take(client, message))
+        c.on_disconnect = self._guarded(lambda c, u, flags, reason, p: told("the broker is gone; trying again") if reason.is_failure else None)
         c.reconnect_delay_set(1, 60)
         c.connect(host, port)
 
@@ -124,18 +127,20 @@ class Listener:
         client.subscribe(topics)
         self.told(f"listening to {len(self.ears)} feeder" + "s" * (len(self.ears) != 1))
 
-    def _message(self, client, userdata, message):
-        """When the database fails the listener ends, and has not told the broker that this message arrived: it comes again."""
-        try:
-            self._take(client, message)
-        except self.archive.db.errors as error:
-            self.failure = str(error).strip().splitlines()[0]
-            self.ended.set()
-            raise SystemExit from None
+    def _guarded(self, callback):
+        """When the database fails, or anything else, the listener ends and says so; the broker has not heard that the message arrived: it comes again."""
+        def guarded(*args):
+            try:
+                callback(*args)
+            except Exception as error:
+                self.failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                self.ended.set()
+                raise SystemExit from None
+        return guarded
 
     def _take(self, client, message):
-        parts = message.topic.split("/")
         try:
+            parts = message.topic.split("/")
             kind, member = parts[2], int(parts[3])
             feeder, ear = next((f, ear) for f, ear in self.ears.items() if f.hex()[:8] == parts[1])
         except (ValueError, IndexError, StopIteration):
@@ -156,16 +161,22 @@ class Listener:
             client.publish(f"a/{feeder.hex()[:8]}/answer/{member}", self.keys[feeder].seal("archive-answer", OPERATOR, said), qos=1)
 
     def asked(self, feeder, member, payload):
+        """The answer to any bytes, with an error in it instead of raising one: a question must not come again, or end what follows the street."""
         said = {"id": None}
         try:
+            if len(payload) > MOST_ASKED:
+                raise Refused(f"a question has at most {MOST_ASKED} bytes")
             request = json.loads(payload)
-            what = request.pop("ask")
-            said["id"] = request.pop("id", None)
+            what, number = request.pop("ask"), request.pop("id", None)
+            if isinstance(number, (int, str)) and len(str(number)) <= 64:
+                said["id"] = number
             given = answer(self.archive, feeder, what, request, member)
             said[what] = b64(given) if isinstance(given, bytes) else given
         except Refused as error:
             said["error"] = str(error)
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except self.archive.db.errors:
+            said["error"] = "the database fails"
+        except Exception:
             said["error"] = 'ask as {"id": …, "ask": "receipt", "slot": 7}'
         return said
 

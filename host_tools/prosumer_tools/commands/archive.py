@@ -164,7 +164,7 @@ def _follow(args):
     listener = Listener(archive, host, port, args.user, password, args.client_id, _tell, keys, tls).start()
     try:
         listener.ended.wait()
-        raise DatabaseError(f"the database fails, so nothing more is taken: {listener.failure}")
+        raise DatabaseError(f"nothing more is taken: {listener.failure}")
     finally:
         listener.stop()
         if server:
