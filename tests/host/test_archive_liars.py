@@ -276,3 +276,32 @@ def test_an_archive_of_before_is_refused(url):
 
 
 # -- over HTTP
+
+
+def test_who_holds_all_connections_leaves_others_waiting_not_the_machine(monkeypatch):
+    monkeypatch.setattr(http, "MOST_ASKERS", 3)
+    archive, street, _, _ = new(":memory:")
+    server = http.Server(archive).start()
+    held = [socket.create_connection(server.server_address) for _ in range(3)]
+    ask = b"GET /%s/headers?count=2 HTTP/1.1\r\n\r\n" % street.feeder.hex().encode()
+    for link in held:
+        link.sendall(ask)
+        assert link.recv(99).startswith(b"HTTP/1.1 200")
+    with socket.create_connection(server.server_address) as late:
+        late.settimeout(10)
+        assert late.recv(99).startswith(b"HTTP/1.1 503")
+    held.pop().close()
+
+    def let_in():
+        with socket.create_connection(server.server_address) as link:
+            link.settimeout(10)
+            link.sendall(ask)
+            try:
+                return link.recv(99).startswith(b"HTTP/1.1 200")
+            except ConnectionError:
+                return False
+    until(let_in)
+    for link in held:
+        link.close()
+    server.shutdown()
+    server.server_close()

@@ -62,7 +62,21 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, archive, host="127.0.0.1", port=0):
         self.archive = archive
+        self._room = threading.BoundedSemaphore(MOST_ASKERS)
         super().__init__((host, port), _Handler)
+
+    def process_request(self, request, client_address):
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            request.sendall(_BUSY)
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request, client_address):
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
 
     @property
     def url(self):
