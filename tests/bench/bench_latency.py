@@ -1,6 +1,6 @@
 """From a slot's gate to its final header, and what a meter publishes and receives for it: streets of emulated meters on a slow network.
 
-    python tests/bench/bench_latency.py [--full] [--members N …] [--slots S] [--json FILE]
+    python tests/bench/bench_latency.py [--full] [--members N …] [--conditions C …] [--slots S] [--json FILE]
 
 Each street runs the real firmware in virtual time behind the emulator's network (emulator/network.py), on a sealed wire:
 
@@ -18,7 +18,7 @@ A meter knows that block k is final when it shows its order for slot k+2: that i
 first one in which all kinds of records are there). Virtual time stands still while anybody computes, so but for *ESP32* the figures are the
 network's and the timers' alone. Bytes are MQTT packets of the feeder's topics, topic and seal included; TCP and TLS come on top.
 Up to 16 members a meter has the emulated board's 256 KiB of heap, above that 512 KiB (a board with PSRAM).
-Without --full: 4, 8 and 16 members in all four, 40 members with 200 ms. The picture is build/bench/latency.png.
+4, 8, 16, 32 and 40 members in all four, 8 slots each, 4 above 16 members; --full: 14. The picture is build/bench/latency.png.
 """
 import argparse
 import asyncio
@@ -250,16 +250,13 @@ def draw(rows, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="all sizes under all conditions, more slots: about 40 minutes")
-    parser.add_argument("--members", type=int, nargs="+", metavar="N", help="only these sizes, under all conditions")
-    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=CONDITIONS, help="with --members or --full: only these")
+    parser.add_argument("--full", action="store_true", help="more slots: about 40 minutes")
+    parser.add_argument("--members", type=int, nargs="+", metavar="N", help="only these sizes")
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=CONDITIONS, help="only these")
     parser.add_argument("--slots", type=int, help="slots of each street (default: 8, above 16 members 4; with --full 14)")
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
     options = parser.parse_args()
-    if options.full or options.members:
-        plan = [(n, c) for n in options.members or SIZES for c in options.conditions]
-    else:
-        plan = [(n, c) for n in (4, 8, 16) for c in CONDITIONS] + [(40, "200 ms")]
+    plan = [(n, c) for n in options.members or SIZES for c in options.conditions]
     print(HEAD, flush=True)
     rows = []
     for n, condition in plan:

@@ -179,7 +179,7 @@ mine = node.catchup.read_final(cursor)
 later, tops = MMR.parse(mine[3]), []
 def prove():
     tops.clear()
-    node.catchup.prove(tops, left.count, later.count)
+    list(node.catchup.prove(tops, left.count, later.count))
 proofs_per_s = rate(prove)
 packed = left.serialize()
 if MMR.parse(packed).extend(later, list(tops)) is not True:

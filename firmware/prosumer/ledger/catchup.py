@@ -12,7 +12,7 @@ accumulator to its accumulator: an answer can be short or missing but not false.
 
 `tops` show that the headers the asker has are the first of those in `final`. The answerer finds them in its ring, so for a week; over a longer
 absence nobody can be asked to, and certificate and trust period alone count, as they do when every neighbour was asked and none had them:
-"caught-up-unproven", and the accumulator that was left behind is kept in unprovenCOUNT, for `prosumer headers --continues` to look for in
+"caught-up-unproven", and the accumulator that was left behind is kept in unprovenN, for `prosumer headers --continues` to look for in
 an archive. Wrong tops are a Reject and the next neighbour is asked. A certified header which contradicts the own one whatever the tops is a
 fork: Halt, for then more than a third lie.
 
@@ -40,6 +40,7 @@ from prosumer.records import FINALIZE, MAX_MEMBERS, VOTE, Certificate, Evidence,
 
 _MAX_HEADERS = const(8)
 _TRUST_S = const(15552000)  # half a year
+_STEP = const(64)
 _HEADER_MS = const(100)  # for a header hashed into a proof: who asks for a week of them waits minutes for the next answer
 
 
@@ -68,6 +69,7 @@ class Catchup:
     def __init__(self, node):
         self.node = node
         self.wanted = False
+        self.job = None  # (ask, final hash, tops, steps): a proof that is being made
         self.proposer = None  # who builds on a block that is not known here
         self.asked_ms = 0
         self.asked = 0  # bit m: member m owes an answer
@@ -77,6 +79,8 @@ class Catchup:
         self.last = 0  # the turn in which an answer without proof is as good as it gets; 0: none came yet
 
     def step(self, now_ms):
+        if self.job:
+            self._prove_on()
         if self.wanted:
             self.ask(now_ms)
 
@@ -108,7 +112,7 @@ class Catchup:
             ask = Ask.parse(payload)
             if ask.member != member:
                 raise Reject("wrong-sender")
-            if ask.to == self.node.me and now_ms - self.turns.get(member, 0) >= self.node.genesis.delta_ms:
+            if ask.to == self.node.me and not self.job and now_ms - self.turns.get(member, 0) >= self.node.genesis.delta_ms:
                 self.node.members.check_record(ask)
                 self.turns[member] = now_ms  # an old ask played again is no way to make this meter talk
                 self._answer(ask)
@@ -191,21 +195,41 @@ class Catchup:
                 raise Reject("unproven")
         if whole:
             return
-        durable.save("%sunproven%d" % (node.folder, mine.count), node.final.accumulator().serialize())
+        path = "%sunproven%d" % (node.folder, node.final.accumulator().count // node.ring.capacity)
+        if not durable.exists(path):  # one for a ring of headers: a broker that lets no answers through could have one made in each slot
+            durable.save(path, node.final.accumulator().serialize())
         node.count("caught-up-unproven")
 
     def prove(self, out, count, stop):
-        """Append what shows that the first `count` of `stop` headers are among them to `out`."""
+        """Append what shows that the first `count` of `stop` headers are among them to `out`; in steps of some 50 ms on a board."""
         node = self.node
         for start, size in lacks(count, stop):
-            peaks, i = [], 0
-            for i, raw in node.ring.iterate(start + 1, start + size + 1):  # a header names the hash of the one before
-                merkle.push(peaks, i - start - 1, hash_leaf(raw[10:42]))
-            if i != start + size:
-                raise Reject("header-missing")
+            peaks, i = [], start
+            while i < start + size:
+                upto = min(i + _STEP, start + size)
+                for i, raw in node.ring.iterate(i + 1, upto + 1):  # a header names the hash of the one before
+                    merkle.push(peaks, i - start - 1, hash_leaf(raw[10:42]))
+                if i != upto:
+                    raise Reject("header-missing")
+                if size > _STEP:
+                    yield
             out += peaks
 
-    def _answer(self, ask):
+    def _prove_on(self):
+        """One step of the proof that an answer waits for."""
+        ask, digest, tops, steps = self.job
+        try:
+            next(steps)
+            return
+        except StopIteration:
+            pass
+        except Reject:
+            tops.clear()
+        self.job = None
+        self._answer(ask, tops if digest == self.node.final_hash else None)
+
+    def _answer(self, ask, tops=None):
+        """`tops`: the proof, if there is one; None: it has not been looked for."""
         node = self.node
         newest = node.pool.amendment or node.genesis
         if ask.domain != node.members.domain and newest.number:
@@ -216,13 +240,15 @@ class Catchup:
         certificates, block = [], []
         if ask.slot <= node.final.slot:
             stop = MMR.parse(node.final.before).count
+            if tops is None and ask.count >= node.ring.first:  # else it is older than what this meter has
+                tops = []
+                self.job = ask, node.final_hash, tops, self.prove(tops, ask.count, stop)
+                return self._prove_on()
+            if tops:
+                self.turns[ask.member] = self.turns.get(ask.member, 0) + (stop - ask.count) * _HEADER_MS
             headers = [Header.parse(raw) for _, raw in node.ring.iterate(max(0, stop - _MAX_HEADERS), stop)]
             headers = [h for h in headers if h.slot >= ask.slot]
-            tops = []
-            if ask.count < node.ring.first or not good(self.prove, tops, ask.count, stop):
-                tops = []  # it is older than what this meter has
-            elif tops:
-                self.turns[ask.member] = self.turns.get(ask.member, 0) + (stop - ask.count) * _HEADER_MS
+            tops = tops or []
         elif ask.iteration >= node.simplex.iteration:
             return
         else:
@@ -254,7 +280,7 @@ class Catchup:
             if final[1].iteration <= node.final.iteration:
                 final = None
         headers = cursor.records(Header, _MAX_HEADERS)
-        certificates = cursor.records(Certificate, 255)
+        certificates = cursor.records(Certificate, 5)
         block = cursor.take(len(payload) - cursor.at)
         proposal = Proposal.parse(block) if block else None
         vouched = [node.simplex.tip[1]]

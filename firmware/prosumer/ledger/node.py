@@ -109,7 +109,9 @@ class Node:
     # -- time
 
     def next_due(self, now_ms):
-        """When step() has something to do next."""
+        """When step() or the catch-up has something to do next."""
+        if self.catchup.job:
+            return now_ms
         slot = self.genesis.slot_at(now_ms)
         gate = self.genesis.gate_ms(slot)
         if now_ms < gate:

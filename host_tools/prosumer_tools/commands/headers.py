@@ -4,7 +4,7 @@ In:  headers as a meter's ring exports them (count:4, then 146 bytes each), of a
      ring segments, or an archive's /FEEDER/headers, one file after the other; with --genesis from the first block on
 Out: one line a header; then what holds: links, rising slots, accumulator roots; with --consistency A:B a proof that the accumulator of B
      headers continues that of A, made and checked; with --continues FILE that these headers begin with all that a meter had when it
-     came back after longer than its neighbours' rings go (/data/unprovenCOUNT on the meter: CRC-32:4, count:4, peaks).
+     came back after longer than its neighbours' rings go (/data/unprovenN on the meter: CRC-32:4, count:4, peaks).
      With --json: {"headers": […], "faults": […], …}. Exit code 0: all holds; 1: faults; 2: nothing to check.
 """
 import binascii
@@ -80,7 +80,7 @@ def add_parser(subparsers):
                    help="headers: count:4, then 146 bytes each; several go on from one another; or a folder with a ring's segments")
     p.add_argument("--genesis", type=Path, metavar="FILE", help="the feeder's genesis.bin: hashes are checked, and the accumulator from the first block on")
     p.add_argument("--consistency", metavar="A:B", help="prove that the accumulator of B headers continues that of A")
-    p.add_argument("--continues", type=Path, metavar="FILE", help="the unprovenCOUNT of a meter: are these the headers it had, and what came then?")
+    p.add_argument("--continues", type=Path, metavar="FILE", help="the unprovenN of a meter: are these the headers it had, and what came then?")
     p.add_argument("--last", type=int, metavar="N", help="show only the last N (all are checked)")
     p.add_argument("--json", action="store_true")
     p.set_defaults(run=run)
@@ -143,7 +143,7 @@ def _left(path):
     """The packed accumulator that a meter left behind."""
     data = path.read_bytes()
     if len(data) < 8 or binascii.crc32(data[4:]) != int.from_bytes(data[:4], "big"):
-        raise BadInput(f"{path} is not what a meter keeps as unprovenCOUNT, or is damaged")
+        raise BadInput(f"{path} is not what a meter keeps as unprovenN, or is damaged")
     return data[4:]
 
 
