@@ -1,13 +1,16 @@
 """`prosumer verify RUN`: check a whole run again, by code that shares nothing with the meters'.
 
-In:  RUN/genesis.bin, RUN/records/block-*.bin, meter-*.bin (RUN/run.json for names only)
+In:  RUN/genesis.bin, keys.bin, RUN/records/block-*.bin, meter-*.bin (RUN/run.json for names and the number of slots only), and what was made
+     of them: slots.csv, homes.csv, readings.csv, summary.json, each figure against the records; its last lines name what was not checked
 Out: a verdict with counts; every fault is one line that names the record. Exit code 0: all holds, 1: faults, 2: no run there.
 """
 import json
 import sys
+import textwrap
 import time
 
 from prosumer_tools.verify.check import BadRun, verify_run
+from prosumer_tools.verify.figures import TABLES
 
 
 def add_parser(subparsers):
@@ -27,7 +30,7 @@ def run(args):
         print(f"prosumer verify: {e}", file=sys.stderr)
         return 2
     if args.json:
-        print(json.dumps({"ok": result.ok, "counts": result.counts, "faults": result.faults}, indent=1))
+        print(json.dumps({"ok": result.ok, "counts": result.counts, "faults": result.faults, "not_checked": result.not_checked}, indent=1))
     else:
         print(text(result, seconds))
     return 0 if result.ok else 1
@@ -64,10 +67,19 @@ def text(result, seconds=None):
         f"books          balanced to the micro-credit after {c['books_balanced']} of {c['blocks']} blocks,"
         f" {c['turnover_ucr'] / 1e6:.2f} credits of sales, {kwh(c['green_mwh'])} of green coins",
         f"meters         {c['meters']} hold the same chain, {c['ring_headers']} headers compared",
+        f"figures        {c['figures']:,} of {', '.join(TABLES)} are those of the records" if c["figures"] else
+        "figures        no tables to compare" if result.ok else "figures        not compared: the records do not hold",
     ]
-    verdict = "VERIFIED: everything holds" if result.ok else f"NOT VERIFIED: {len(result.faults)} faults"
+    verdict = "VERIFIED: all that was checked holds" if result.ok else f"NOT VERIFIED: {len(result.faults)} faults"
     lines.append(verdict + (f" ({seconds:.1f} s)" if seconds is not None else ""))
+    lines += [textwrap.fill(f"not checked: {what}", 120, subsequent_indent=" " * 13) for what in _unchecked(result)]
     return "\n".join(lines)
+
+
+def _unchecked(result):
+    """The files in one line, then the figures that no record states."""
+    files = [what for what in result.not_checked if not what.startswith("of ")]
+    return ([", ".join(files)] if files else []) + [what for what in result.not_checked if what.startswith("of ")]
 
 
 def kwh(mwh):

@@ -13,6 +13,7 @@ from pathlib import Path
 from . import genesis as street
 from . import records
 from .books import Books, Outcome
+from .figures import TABLES, Figures, keys_fault, other_files
 from .files import BLOCK_NAME, Files
 from .keys import Key
 from .records import FINALIZE, OPERATOR, PROPOSE, Malformed, vote_message
@@ -31,6 +32,7 @@ class Result:
     counts: dict
     faults: list  # of lines
     names: dict = field(default_factory=dict)  # member → home
+    not_checked: list = field(default_factory=list)  # files, and figures that no record states
 
 
 @dataclass
@@ -80,11 +82,11 @@ class _Walk(Files):
         self.files = _files(run)
         self.run, self.progress = Path(run), progress or (lambda done, of: None)
         self.names = names_of(run)
-        self.faults, self.more = [], 0
+        self.faults, self.more, self.not_checked = [], 0, []
         self.counts = dict.fromkeys(("blocks", "void_slots", "signatures", "certificates", "readings", "late_readings", "commits",
                                      "orders", "trades", "not_shown", "settlements", "meters", "ring_headers"), 0)
         self.counts.update(transfers=0, excluded=0, amendments=0)
-        self.counts.update(traded_mwh=0, imported_mwh=0, exported_mwh=0, green_mwh=0, turnover_ucr=0, books_balanced=0)
+        self.counts.update(traded_mwh=0, imported_mwh=0, exported_mwh=0, green_mwh=0, turnover_ucr=0, books_balanced=0, figures=0)
         self.digests = {}    # slot → hash of the header that is final there
         self.rings = {}      # slot → {raw header: [meter, …]}
 
@@ -105,10 +107,24 @@ class _Walk(Files):
             self._blocks()
             self.compare_rings()
             self.counts["green_mwh"] = sum(a.green_mwh for a in self.books.accounts)
+            self._beside()
         self.counts["signatures"] = Key.checked
         if self.more:
             self.faults.append(f"… and {self.more} more")
-        return Result(not self.faults, self.counts, self.faults, self.names)
+        return Result(not self.faults, self.counts, self.faults, self.names, self.not_checked)
+
+    def _beside(self):
+        """What stands beside the records: the feeder's wrapped keys, and the tables that were made of good records."""
+        checked = {"genesis.bin", "records"}
+        if not self.faults:
+            self.counts["figures"], unstated = self.figures.check(self.run, self.names, self.books.accounts, self.counts, self.fault)
+            checked.update(TABLES)
+        if (self.run / "keys.bin").is_file():
+            text = keys_fault((self.run / "keys.bin").read_bytes(), self.first)
+            if text:
+                self.fault("keys.bin", text)
+            checked.add("keys.bin")
+        self.not_checked = other_files(self.run, checked) + (unstated if "slots.csv" in checked else [])
 
     # -- genesis, names of files
 
@@ -124,6 +140,7 @@ class _Walk(Files):
             self.fault("genesis.bin", "is an amendment: a run begins with the first genesis of its street")
         if self.faults:
             return False
+        self.first, self.figures = g, Figures(g)
         self.books, self.mmr = Books(g), Accumulator()
         self._enter()
         return True
@@ -335,6 +352,7 @@ class _Walk(Files):
                 self.fault(f"{where}: {self._name(record)}" if record else where, text)
 
         outcome = self.books.apply(block, fault)
+        self.figures.take(block, outcome)
         cleared = outcome.clearing
         root = self.books.root()
         self.sure = (self.sure or genuine and h.state_root == root) and len(self.faults) + self.more == before
