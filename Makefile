@@ -18,7 +18,7 @@ $(STAMP): host_tools/requirements.txt host_tools/pyproject.toml
 
 install: $(STAMP)  ## make the virtual environment with all tools
 
-demo: $(STAMP)  ## a June day in a street of eight homes, traded by eight emulated meters (about 2.5 minutes)
+demo: $(STAMP)  ## a June day in a street of eight homes, traded by eight emulated meters that an archive follows (under 3 minutes)
 	@$(BIN)/prosumer demo --out runs/demo
 
 postgres:

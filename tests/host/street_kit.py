@@ -57,9 +57,8 @@ class Game(playing.Street):
         device = self.supervisor.devices[name]
         self.supervisor.kill(name)
         broker = self.supervisor.broker
-        port = self.network.lines[name].port if self.network else broker.port
         config = {"name": name, "channels": self.houses[name].channels, "devices": self.houses[name].devices(),
-                  "broker": {"host": broker.host, "port": port}, **({} if self.sealed else {"open": True})}
+                  "broker": {"host": broker.host, "port": self._port(name)}, **({} if self.sealed else {"open": True})}
         files = {"config.json": json.dumps(config).encode()}
         files |= {name: (self.out / name).read_bytes() for name in ("genesis.bin", "keys.bin") if (self.out / name).exists()}
         device.flash.write(files)

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from test_report_totals import hand_made, sample_run
 
-from prosumer_tools.view import LiveView, Verdict, WalkStep, print_summary, write_report, write_summary
+from prosumer_tools.view import Absence, LiveView, Shown, Verdict, WalkStep, Witness, print_summary, print_witness, write_report, write_summary
 from prosumer_tools.view.report import render
 from prosumer_tools.view.svg import Plot, nice_ticks
 from prosumer_tools.view.totals import totals
@@ -102,6 +102,23 @@ def test_page_takes_short_runs_and_strange_names():
     for home in run.homes:
         home.alone = []
     Page(render(run))
+
+
+def test_page_and_screen_say_what_an_archive_kept_and_proved():
+    run = sample_run()
+    assert "kept" not in Page(render(run)).links and "receipt" not in Page(render(run)).text
+    run.witness = Witness(97, [Absence("cypres", "2026-06-11T12:20:00+02:00", "2026-06-11T13:50:00+02:00", 6, 3237)],
+                          Shown("olivier", 1, 62, "2026-06-11T15:30:00+02:00", 0, 1110000, 139795, 1751, 6, 8))
+    parsed = Page(render(run))
+    assert {"receipt.html", "genesis.bin"} <= set(parsed.links)
+    out = io.StringIO()
+    print_witness(run, "runs/x", ".venv/bin/prosumer", Console(file=out, width=60))
+    for text in (parsed.text, " ".join(out.getvalue().replace("\u00a0", " ").split())):
+        assert "12:20 to 13:50" in text and "caught up by certificates and consistency proofs: 6 blocks in 3 237 bytes" in text
+        assert "olivier sold 1.110 kWh at 13.98 ct/kWh at 15:30" in text and "6 of 8 meters signed" in text and "1 751 bytes" in text
+    assert "  .venv/bin/prosumer receipt runs/x/archive.db --member 1 --slot 62 --out runs/x/mine.bin --qr runs/x/mine.html\n" in out.getvalue()
+    run.witness.absences[0].proven = False
+    assert "caught up by a certificate:" in Page(render(run)).text
 
 
 def test_files_hold_the_same_figures(tmp_path):

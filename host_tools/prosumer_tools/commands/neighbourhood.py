@@ -15,10 +15,12 @@ from prosumer_tools.emulator.device import DeviceError
 from prosumer_tools.image import ImageError
 from prosumer_tools.profiles import ProfileError, StreetError, load_street, read_profiles, street_of
 from prosumer_tools.profiles.street import check_profiles
-from prosumer_tools.street.play import PlayError, Street
+from prosumer_tools.street.errors import PlayError
+from prosumer_tools.street.follower import FILES
+from prosumer_tools.street.play import Street
 from prosumer_tools.street.story import Story, run_data
 from prosumer_tools.verify.check import verify_run
-from prosumer_tools.view import LiveView, print_summary, write_report, write_summary
+from prosumer_tools.view import LiveView, print_summary, print_witness, write_report, write_summary
 
 
 def add_parser(subparsers):
@@ -72,7 +74,11 @@ def play(street, profiles, args, note, events=(), script=lambda game: None):
         with LiveView(street.name, names, game.slots, street.slot_minutes) as view:
             game.say = view.status
             game.on_ready = lambda g: _tell(g, view)
-            asyncio.run(game.run())
+            try:
+                asyncio.run(game.run())
+            finally:
+                if game.follower:
+                    game.follower.close()
         return finish(game, out)
     except (PlayError, BrokerError, ImageError, DeviceError) as e:
         print(f"prosumer: {e}", file=sys.stderr)
@@ -87,7 +93,8 @@ def prepare(out):
     if out.exists():
         for name in ("emulator", "records"):
             shutil.rmtree(out / name, ignore_errors=True)
-        for name in ("genesis.bin", "keys.bin", "run.json", "emulator.log", "report.html", "summary.json", "slots.csv", "homes.csv", "readings.csv"):
+        for name in ("genesis.bin", "keys.bin", "run.json", "emulator.log", "report.html", "summary.json", "slots.csv", "homes.csv", "readings.csv",
+                     "feeder-keys.json", *FILES):
             (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
 
@@ -104,10 +111,27 @@ def _tell(game, view):
 
 
 def finish(game, out):
+    """Ask the archive if there is one, verify, write, tell; 0 if all holds. What is on the disk then is verified once more."""
+    witness = game.follower.witness(game) if game.follower else None
     result = verify_run(out)
-    data = run_data(out, game.story, game.street, game.profiles, result, samples=lambda k, m: game.windows.get((k, m), b""))
+    data = run_data(out, game.story, game.street, game.profiles, result, samples=lambda k, m: game.windows.get((k, m), b""), witness=witness)
     write_summary(data, out)
     page = write_report(data, out)
     print_summary(data)
-    print(f"\nReport: {page}\nCheck it again: prosumer verify {out}")
+    result = verify_run(out)
+    for line in result.faults:
+        print(line)
+    verdict = "all that was checked holds" if result.ok else f"{len(result.faults)} faults"
+    checked = ", ".join(f"{result.counts[what]:,} {what}" for what in ("blocks", "signatures", "figures"))
+    print(f"\nReport: {page}\nVerified: {checked} of the tables: {verdict}.")
+    if witness:
+        print_witness(data, str(out), prosumer())
+    else:
+        print(f"Check it again: {prosumer()} verify {out}")
     return 0 if result.ok else 1
+
+
+def prosumer():
+    """How the shell finds this program."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "prosumer" and not shutil.which("prosumer") else "prosumer"

@@ -15,9 +15,11 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 
 from prosumer_tools import image
+from prosumer_tools.emulator.network import Network
 from prosumer_tools.emulator.supervisor import Supervisor
 from prosumer_tools.feederkeys import OPERATOR, FeederKeys
 from prosumer_tools.street import genesis as operators
+from prosumer_tools.street.errors import PlayError
 from prosumer_tools.street.recorder import Recorder
 from prosumer_tools.street.source import House
 
@@ -25,10 +27,6 @@ _BEFORE_S = 60    # the meters are up this long before the first slot
 _ENROL_S = 60     # wall time an enrolment may take
 _RING_ENTRY = 146 + 8
 _POWER_BACK_S = 2  # wall time until a meter that somebody killed has its power back
-
-
-class PlayError(Exception):
-    """The street cannot be played; the text says why."""
 
 
 class Street:
@@ -55,6 +53,9 @@ class Street:
         self.windows = {}         # (slot, member) → first bytes of a window of samples, for the pictures
         self.on_ready = lambda run: None
         self.faults = []          # (now_ms, function(run)): what tests and the soak do to the street
+        self.cut_off = []         # (home, from_s, until_s): its meter has no network then, in seconds from the first slot on
+        self.network = None       # between those meters and the broker
+        self.follower = None      # a Follower beside the street
 
     async def run(self):
         """Play it to the end; returns the folder. Raises PlayError, BrokerError, ImageError with a reason."""
@@ -71,8 +72,14 @@ class Street:
             sup.on_actuator = lambda device, name_id, mw, now: self.houses[device.name].actuate(name_id, mw, now)
             self.genesis = await self._enrol()
             self._listen()
+            if self.follower:
+                self.say("an archive follows them (prosumer archive follow)")
+                await self.follower.start(self)
             for slot in range(self.slots + 1):
                 self._at_slot(slot, lambda slot=slot: self._note_batteries(slot))
+            for home, *span in self.cut_off:
+                for after_s, change in zip(span, (self.network.down, self.network.up)):
+                    sup.at((self.profiles.start_s + after_s) * 1000, lambda home=home, change=change: change(home))
             for when_ms, fault in self.faults:
                 sup.at(when_ms, lambda fault=fault: fault(self))
             self.say("the street trades")
@@ -85,6 +92,8 @@ class Street:
             figures = {name: device.counters() for name, device in sup.devices.items()}
             lost = sup.clock.lost
             await asyncio.sleep(0.2)  # the recorder's last messages
+            if self.follower:
+                await self.follower.behind(self)
             self.client.loop_stop()
             self.client.disconnect()
         self._keep(built, figures, lost, began)
@@ -107,6 +116,10 @@ class Street:
     async def _enrol(self):
         """First boot makes the keys; the operator signs a genesis over them; real mpremote brings it to every meter."""
         sup, names = self.supervisor, [h.name for h in self.street.homes]
+        if self.cut_off and not self.network:
+            self.network = Network(sup)
+        for name in {home for home, *_ in self.cut_off} - set(self.network.lines if self.network else ()):
+            await self.network.attach(name)
         for name in names:
             sup.add(name, hashlib.sha256(f"{self.street.seed}/{name}".encode()).digest()[:6], front_end=self.houses[name].front_end)
         self.say(f"{len(names)} meters boot and make their keys")
@@ -142,15 +155,21 @@ class Street:
         config = folder / "config.json"
         config.write_text(json.dumps({
             "name": name, "channels": self.houses[name].channels, "devices": self.houses[name].devices(),
-            "broker": {"host": self.supervisor.broker.host, "port": self.supervisor.broker.port}, **({} if self.sealed else {"open": True})}))
+            "broker": {"host": self.supervisor.broker.host, "port": self._port(name)}, **({} if self.sealed else {"open": True})}))
         files = {config: "config.json", **{self.out / n: n for n in ("genesis.bin", "keys.bin") if (self.out / n).exists()}}
         async with gate:
             await mpremote(self.supervisor.devices[name].console.path,
                            *[word for path, name in files.items() for word in ("fs", "cp", str(path), f":/{name}", "+")], "reset")
 
+    def _port(self, name):
+        """Where a meter finds the broker."""
+        line = self.network and self.network.lines.get(name)
+        return line.port if line else self.supervisor.broker.port
+
     def _new_epoch(self, without=()):
-        """A new feeder key as a signed Keys record for all members but those in `without`."""
+        """A new feeder key as a signed Keys record for all members but those in `without`; the operator's file of keys has it too."""
         self.feeder_keys.rotate()
+        self.feeder_keys.save(self.out / "feeder-keys.json")
         return self.feeder_keys.record(self.operator.sign, [None if i in without else k for i, k in enumerate(self.member_keys)])
 
     def rotate(self, without=()):
@@ -234,7 +253,7 @@ class Street:
             "street": self.street.name, "slot_minutes": self.street.slot_minutes, "slots": self.slots, "start_s": self.profiles.start_s,
             "utc_offset_s": self.profiles.utc_offset_s, "note": self.note, "homes": homes, "wall_s": round(time.monotonic() - began, 1),
             "played_s": round(self.played_s, 1), "messages": self.recorder.messages, "message_bytes": self.recorder.bytes,
-            "epoch": self.feeder_keys.epoch, "not_opened": self.recorder.refused,
+            "epoch": self.feeder_keys.epoch, "cut_off": self.cut_off, "not_opened": self.recorder.refused,
             "lost_clock": lost, "devices": figures, "states": self.recorder.states, "mpy_bytes": built.packages}, indent=1))
 
 

@@ -37,6 +37,7 @@ class Recorder:
         self.final = {}       # slot → header hash
         self.messages, self.bytes = {}, 0  # as they crossed the broker
         self.refused = {}     # why a message could not be opened → how many
+        self.catching_up = {} # member → bytes it asked with and was answered with
         self.states = {}
         self.on_block = lambda slot, raw: None
         self.on_state = lambda name, state: None
@@ -50,7 +51,8 @@ class Recorder:
             return
         kind = parts[2]
         self.messages[kind] = self.messages.get(kind, 0) + 1
-        self.bytes += len(payload)
+        size = len(payload)
+        self.bytes += size
         try:
             payload = self.feeder_keys.open(kind, int(parts[3]), payload)
         except (BadSeal, ValueError) as error:  # a forger's topic may name anything
@@ -64,6 +66,9 @@ class Recorder:
                 del self.proposals[next(iter(self.proposals))]
             self.proposals[digest] = payload
             self._settle(digest)
+        elif kind == "ask" or kind == "chain" and len(payload) > 2:  # a chain's second byte says to whom
+            member = int(parts[3]) if kind == "ask" else payload[1]
+            self.catching_up[member] = self.catching_up.get(member, 0) + size
         elif kind == "vote" and len(payload) == 103 and payload[1] == _FINALIZE:
             self._vote(payload, parts[3])
 

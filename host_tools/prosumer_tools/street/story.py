@@ -53,22 +53,30 @@ class Story:
                          if r else HomeSlot(bought_mwh=bought, sold_mwh=sold, battery_mwh=battery, missing=True))
         net = sum(h.import_mwh - h.export_mwh for h in homes)
         limit_in, limit_out = self.limits.get(k, (g.import_limit_mwh, g.export_limit_mwh))
-        start = datetime.datetime.fromtimestamp(g.start_s + k * g.slot_s, self.zone)
         void = clearing is None and k > 1  # slots 0 and 1 begin before the first order could be cleared
-        return SlotData(k, start.isoformat(), clearing.price_ucr_per_kwh if clearing else None, clearing.volume_mwh if clearing else 0,
+        return SlotData(k, self.time(g.start_s + k * g.slot_s), clearing.price_ucr_per_kwh if clearing else None, clearing.volume_mwh if clearing else 0,
                         max(net, 0), max(-net, 0), limit_in, limit_out, homes, void)
+
+    def time(self, unix_s):
+        """ISO 8601, local."""
+        return datetime.datetime.fromtimestamp(unix_s, self.zone).isoformat()
 
     # -- one record on its walk
 
-    def walk(self, samples):
-        """WalkStep for each stage of the largest sale that was delivered. `samples(slot, member)`: bytes of a window, or b""."""
+    def largest_sale(self):
+        """(slot, member) of the largest sale that was delivered; None if nothing was."""
         def delivered(k, m):
             return min(self.clearings[k].fills.get(m, (0, 0))[1], self.readings[k, m].interval_export_mwh)
 
         there = [(k, m) for k, m in self.readings if k in self.clearings and k + 1 in self.blocks and k - 1 in self.blocks]
         k, m = max(there, key=lambda at: (delivered(*at), at), default=(0, 0))
-        if not there or not delivered(k, m):
+        return (k, m) if there and delivered(k, m) else None
+
+    def walk(self, samples):
+        """WalkStep for each stage of the largest sale that was delivered. `samples(slot, member)`: bytes of a window, or b""."""
+        if not self.largest_sale():
             return []
+        k, m = self.largest_sale()
         sold = self.clearings[k].fills[m][1]
         r, clearing, block = self.readings[k, m], self.clearings[k], self.blocks[k + 1]
         order = next(o for o in self.blocks[k - 1].orders if o.member == m)
@@ -120,8 +128,8 @@ def _curve(steps):
     return ", ".join(f"{_mwh(e)} at {_price(p)}" for p, e in steps)
 
 
-def run_data(folder, story, street, profiles, result=None, battery_start=None, samples=lambda k, m: b""):
-    """RunData of a finished run in `folder`; `result`: of verify_run."""
+def run_data(folder, story, street, profiles, result=None, battery_start=None, samples=lambda k, m: b"", witness=None):
+    """RunData of a finished run in `folder`; `result`: of verify_run, `witness`: of the archive beside it."""
     facts = json.loads((folder / "run.json").read_text())
     slots = [story.slot(k) for k in range(facts["slots"])]
     alone = baseline(street, profiles, facts["slots"])
@@ -142,9 +150,10 @@ def run_data(folder, story, street, profiles, result=None, battery_start=None, s
     return RunData(facts["street"], facts["slot_minutes"], story.genesis.retail, story.genesis.feed_in, story.genesis.local_fee, homes, slots,
                    story.walk(samples), Verdict(result.ok, _checks(result.counts), result.faults) if result else None,
                    Counters(facts["messages"], rejects, facts["message_bytes"]), facts["played_s"], facts["note"],
-                   [("genesis.bin", "the signed genesis: members, tariff, limits"),
+                   witness, [("genesis.bin", "the signed genesis: members, tariff, limits"),
                     ("records/", "every final block with its certificate, and each meter's own headers"),
-                    ("run.json", "facts of the run: devices, messages, heap")])
+                    ("run.json", "facts of the run: devices, messages, heap")]
+                   + [("archive.db", "what the archive kept: every block, searchable, for prosumer archive and prosumer receipt")] * bool(witness))
 
 
 def _checks(counts):

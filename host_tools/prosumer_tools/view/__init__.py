@@ -5,10 +5,10 @@ totals.py   what follows from it: kWh traded, money kept, self-consumption
 text.py     numbers as people write them
 charts.py   the pictures, on the primitives of svg.py
 """
-from .data import Counters, HomeData, HomeSlot, RunData, SlotData, Verdict, WalkStep
+from .data import Absence, Counters, HomeData, HomeSlot, RunData, Shown, SlotData, Verdict, WalkStep, Witness
 from .live import LiveView
 from .report import write_report
-from .summary import print_summary, write_summary
+from .summary import print_summary, print_witness, write_summary
 
-__all__ = ["Counters", "HomeData", "HomeSlot", "LiveView", "RunData", "SlotData", "Verdict", "WalkStep", "print_summary",
-           "write_report", "write_summary"]
+__all__ = ["Absence", "Counters", "HomeData", "HomeSlot", "LiveView", "RunData", "Shown", "SlotData", "Verdict", "WalkStep", "Witness",
+           "print_summary", "print_witness", "write_report", "write_summary"]

@@ -85,6 +85,41 @@ class Verdict:
 
 
 @dataclass
+class Absence:
+    """A meter that had no network, and came back. start, end: ISO 8601, local. blocks: final without it; bytes: asked and answered to
+    catch up, over the run; proven: by certificates and consistency proofs, all of it."""
+    home: str
+    start: str
+    end: str
+    blocks: int
+    bytes: int
+    proven: bool = True
+
+
+@dataclass
+class Shown:
+    """A receipt that was checked with the genesis alone. size: bytes; signatures: of that many voters."""
+    home: str
+    member: int
+    slot: int
+    start: str
+    bought_mwh: int
+    sold_mwh: int
+    price_ucr_per_kwh: int
+    size: int
+    signatures: int
+    voters: int
+
+
+@dataclass
+class Witness:
+    """What an archive that followed the street kept and proved. blocks: final, each of them there."""
+    blocks: int
+    absences: list
+    receipt: Shown
+
+
+@dataclass
 class Counters:
     """messages: {kind: count} sent by meters; rejects: {reason: count} refused by meters; bytes_sent over all meters."""
     messages: dict = field(default_factory=dict)
@@ -106,4 +141,5 @@ class RunData:
     counters: Counters = field(default_factory=Counters)
     wall_s: float = 0.0
     note: str = ""        # where the profiles come from, one sentence
+    witness: Witness | None = None
     files: list = field(default_factory=list)   # [(path relative to the report, what it is)] beside the ones written here

@@ -22,7 +22,7 @@ def render(run):
     """The page as text."""
     env = Environment(loader=PackageLoader(__package__, "page"), autoescape=True, undefined=StrictUndefined,
                       trim_blocks=True, lstrip_blocks=True)
-    env.globals.update({name: getattr(text, name) for name in ("kwh", "kw", "euro", "cents", "percent", "number", "pays", "clock", "day", "duration")})
+    env.globals.update({name: getattr(text, name) for name in ("kwh", "kw", "euro", "cents", "percent", "number", "pays", "clock", "day", "duration", "trade")})
     env.filters["hexdump"] = lambda raw: raw.hex(" ")
     drawn = condensed(run)
     low = min([0] + [min(h.paid_ucr, h.paid_alone_ucr) for h in run.homes])

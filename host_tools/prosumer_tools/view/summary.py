@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .text import duration, euro, kw, kwh, number, percent
+from .text import clock, duration, euro, kw, kwh, number, percent, trade
 from .totals import feeder_alone_mwh, home_energy, totals
 
 
@@ -81,3 +81,24 @@ def print_summary(run, console=None):
     rejected = sum(run.counters.rejects.values())
     console.print(f"{t.traded_slots} slots with trade, {t.void_slots} void; {cable}; {number(sum(run.counters.messages.values()))} messages, "
                   f"{number(rejected)} refused{'; played in ' + duration(run.wall_s) if run.wall_s else ''}.")
+
+
+def print_witness(run, out_dir, prosumer="prosumer", console=None):
+    """What else happened in the run, what is proven of it, and the commands that show it; `prosumer`: how it is called."""
+    w, console = run.witness, console or Console(highlight=False)
+    lines = [f"Archive: followed the street and keeps all {w.blocks} final blocks ({os.path.join(out_dir, 'archive.db')})."]
+    for a in w.absences:
+        how = "by certificates and consistency proofs" if a.proven else "by a certificate"
+        lines.append(f"Away: {a.home} had no network from {clock(a.start)} to {clock(a.end)} and caught up {how}: "
+                     f"{a.blocks} blocks in {number(a.bytes)} bytes.")
+    r = w.receipt
+    lines.append(f"Receipt: {number(r.size)} bytes prove that {trade(r)}; checked with genesis.bin alone, {r.signatures} of {r.voters} meters signed.")
+    mine = os.path.join(out_dir, "mine.bin")
+    lines += ["", "Try next:"] + [f"  {prosumer} {words}" for words in (
+        f"verify {out_dir}", f"check-receipt {os.path.join(out_dir, 'receipt.bin')} --genesis {os.path.join(out_dir, 'genesis.bin')}",
+        f"archive search {os.path.join(out_dir, 'archive.db')} trades --min-kwh 0.5",
+        f"receipt {os.path.join(out_dir, 'archive.db')} --member {r.member} --slot {r.slot} --out {mine} --qr {mine[:-3]}html",
+        f"archive check {os.path.join(out_dir, 'archive.db')} --against {os.path.join(out_dir, 'records', f'meter-{r.home}.bin')}",
+        f"statement {out_dir}")]
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)

@@ -38,6 +38,13 @@ def pays(ucr):
     return f"earns {euro(-ucr)}" if ucr < 0 else f"pays {euro(ucr)}"
 
 
+def trade(shown):
+    """'olivier sold 1.110 kWh at 14.0 ct/kWh at 15:30' of a data.Shown."""
+    what = f"sold {kwh(shown.sold_mwh, 3)} kWh" if shown.sold_mwh else f"bought {kwh(shown.bought_mwh, 3)} kWh" if shown.bought_mwh else ""
+    return f"{shown.home} {what} at {number(shown.price_ucr_per_kwh / 1e4, 2)} ct/kWh at {clock(shown.start)}" if what else \
+        f"{shown.home} traded nothing at {clock(shown.start)}"
+
+
 def clock(start):
     """Time of day of an ISO 8601 time."""
     return datetime.datetime.fromisoformat(start).strftime("%H:%M")

@@ -1,0 +1,2 @@
+class PlayError(Exception):
+    """The street cannot be played; the text says why."""
