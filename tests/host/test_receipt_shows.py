@@ -218,3 +218,6 @@ def test_the_command_shows_what_is_asked_for(run, tmp_path, capsys):
     assert '"balance_ucr"' in capsys.readouterr().out
     assert command(receipt, "receipt", run, "--member", 1, "--slot", 4, "--show", "all", "--out", out) == 2
     assert "cannot show all" in capsys.readouterr().err
+    for account in ((), ("--account",)):
+        assert command(receipt, "receipt", run, "--member", 1, "--slot", 4, "--show", "", *account, "--out", out) == 2
+        assert "cannot show nothing" in capsys.readouterr().err

@@ -35,8 +35,8 @@ def add_parser(subparsers):
 
 
 def run(args):
-    show = args.show or ("account" if args.account else ",".join(receipts.SLOT))
-    if args.account and "account" not in show.split(","):
+    show = args.show if args.show is not None else "account" if args.account else ",".join(receipts.SLOT)
+    if args.account and show and "account" not in show.split(","):
         show += ",account"
     if args.slot is None and not args.account:
         print("prosumer receipt: --slot is needed (or --account)", file=sys.stderr)
