@@ -509,7 +509,7 @@ def test_export(url, tmp_path, capsys):
 def test_search_command_writes_receipts(run, tmp_path, capsys):
     assert main("import", tmp_path / "a.db", run) == 0
     assert main("search", tmp_path / "a.db", "readings", "--member", 1, "--min-kwh", 0.05, "--receipts", tmp_path / "r", "--limit", 3) == 0
-    assert "3 readings, receipts in" in capsys.readouterr().out
+    assert "the first 3 of 5 readings; --limit and --skip show others, receipts in" in capsys.readouterr().out
     made = [p.read_bytes() for p in sorted((tmp_path / "r").iterdir())]
     assert len(made) == 3 and all("refused" not in r for r in check_receipts(made, (run / "genesis.bin").read_bytes()))
     assert main("search", tmp_path / "a.db", "coins", "--json") == 0

@@ -10,7 +10,7 @@ import secrets
 
 from . import format, receipts
 from .chain import Refused
-from .search import search
+from .search import count, search
 
 OPERATOR = 255
 MOST_HEADERS = 2016
@@ -100,8 +100,9 @@ def account(archive, feeder, member=None, slot=None, show=("account",)):
     return receipts.entry(archive, feeder, _needed(member), slot, show)
 
 
-def searched(archive, feeder, kind, member=None, first=None, last=None, min_mwh=None, max_mwh=None, side=None, limit=100, proofs=1):
-    return {"hits": search(archive, feeder, kind, member, first, last, min_mwh, max_mwh, side, limit, bool(proofs))}
+def searched(archive, feeder, kind, member=None, first=None, last=None, min_mwh=None, max_mwh=None, side=None, limit=100, proofs=1, skip=0):
+    how = kind, member, first, last, min_mwh, max_mwh, side
+    return {"hits": search(archive, feeder, *how, limit, bool(proofs), skip), "of": count(archive, feeder, *how)}
 
 
 def _needed(member):

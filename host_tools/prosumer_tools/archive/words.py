@@ -112,3 +112,30 @@ def _order(order):
     sides = [f"{verb} {kwh(e)} for {limit} {price(p)}" for verb, limit, side in (("buys", "at most", "buy"), ("sells", "at least", "sell"))
              for p, e in order[side]]
     return "; ".join(sides) or "an empty order"
+
+
+# -- of a search
+
+
+def table(hits):
+    """Lines, the first with the names of the columns."""
+    columns = [c for c in hits[0] if c not in ("receipt", "before")] if hits else []
+    rows = [columns, *([" ".join(map(str, h[c])) if isinstance(h[c], list) else str(h[c]) for c in columns] for h in hits)]
+    return ["  ".join(v.rjust(len(c)) for v, c in zip(row, columns)) for row in rows] if hits else []
+
+
+def found(kind, shown, of, skip=0):
+    """How many hits there are, and how to see the others."""
+    if shown == of:
+        return f"{of} {kind}"
+    return (f"{shown} of {of} {kind}, after the first {skip}" if skip else f"the first {shown} of {of} {kind}") \
+        + ("; --limit and --skip show others" if skip + shown < of else "")
+
+
+def grown(one, other):
+    """What two checked receipts of one member's account prove together, `one` of the earlier block; "" if they are no such two."""
+    if not (one.get("account") and other.get("account")) or one["slot"] >= other["slot"] or any(one[k] != other[k] for k in ("feeder", "member")):
+        return ""
+    more = {k: other["account"][k] - one["account"][k] for k in ("green_mwh", "retired_mwh", "generation_mwh")}
+    return (f"member {one['member']} from after block {one['slot']} to after block {other['slot']}: green coins {more['green_mwh'] / 1e6:+.6f} kWh,"
+            f" retired {more['retired_mwh'] / 1e6:+.6f} kWh, register of generation {more['generation_mwh'] / 1e6:+.6f} kWh")

@@ -14,13 +14,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from prosumer_tools.archive import answers, format
+from prosumer_tools.archive import answers, format, words
 from prosumer_tools.archive.chain import Refused
 from prosumer_tools.archive.check import against, check
 from prosumer_tools.archive.database import SAME_BLOCKS, Database, DatabaseError, restore
 from prosumer_tools.archive.export import FORMATS, export
 from prosumer_tools.archive.http import Server
-from prosumer_tools.archive.search import KINDS, search
+from prosumer_tools.archive.search import KINDS, SIDES, count, keep, search
 from prosumer_tools.archive.source import choose
 from prosumer_tools.archive.store import Archive
 from prosumer_tools.feederkeys import BadSeal, FeederKeys
@@ -55,11 +55,11 @@ def add_parser(subparsers):
     action("status", _status, "feeders, blocks, gaps", False).add_argument("--json", action="store_true")
     a = action("search", _search, "readings, trades, entries or coins, with their receipts")
     a.add_argument("kind", choices=KINDS)
-    for name, text in (("member", "number"), ("first", "slot"), ("last", "slot"), ("limit", "most hits (100)")):
-        a.add_argument(f"--{name}", type=int, metavar="N", help=text)
+    for name, text in (("member", "number"), ("first", "slot"), ("last", "slot"), ("limit", "most hits"), ("skip", "leave out the first hits")):
+        a.add_argument(f"--{name}", type=int, metavar="N", help=text, default={"limit": 100, "skip": 0}.get(name))
     for name in ("min", "max"):
         a.add_argument(f"--{name}-kwh", type=float, metavar="KWH")
-    a.add_argument("--side", help="trades: bought or sold; coins: minted, given, received, retired; entries: their kind")
+    a.add_argument("--side", help="; ".join(f"{kind}: {', '.join(words)}" for kind, words in SIDES.items() if words))
     a.add_argument("--receipts", type=Path, metavar="FOLDER", help="write the receipt of each hit there")
     a.add_argument("--json", action="store_true", help="with the receipts in base64")
     a = action("check", _check, "check all of it again, down to every signature")
@@ -221,23 +221,15 @@ def _search(args):
     archive = _archive(args)
     feeder = choose(archive, args.feeder)
     low, high = (None if v is None else round(v * 1e6) for v in (args.min_kwh, args.max_kwh))
-    hits = search(archive, feeder, args.kind, args.member, args.first, args.last, low, high, args.side, args.limit or 100,
-                  bool(args.json or args.receipts))
+    how = args.kind, args.member, args.first, args.last, low, high, args.side
+    hits = search(archive, feeder, *how, args.limit, bool(args.json or args.receipts), args.skip)
     if args.receipts:
-        args.receipts.mkdir(parents=True, exist_ok=True)
-        for i, hit in enumerate(hits):
-            if hit["receipt"]:
-                name = f"{args.kind}-{hit['slot']}-{hit['member']}-{i}.bin"
-                (args.receipts / name).write_bytes(format.from_base64(hit["receipt"]))
+        keep(args.receipts, args.kind, hits)
     if args.json:
         print(json.dumps(hits, indent=1))
         return
-    columns = [c for c in hits[0] if c != "receipt"] if hits else []
-    if hits:
-        print("  ".join(columns))
-    for hit in hits:
-        print("  ".join(str(hit[c]).rjust(len(c)) for c in columns))
-    print(f"{len(hits)} {args.kind}" + (f", receipts in {args.receipts}" if args.receipts else ""))
+    print("\n".join(words.table(hits)))
+    print(words.found(args.kind, len(hits), count(archive, feeder, *how), args.skip) + (f", receipts in {args.receipts}" if args.receipts else ""))
 
 
 def _check(args):

@@ -1,7 +1,9 @@
 """`prosumer check-receipt FILE --genesis genesis.bin`: check a receipt off-line, by the firmware's own code on the Unix port.
 
-In:  a receipt as `prosumer receipt` writes it, or the text of its QR symbols (any order), or pictures of them (PNG, JPEG)
-Out: what it proves and what it hides, in words; with --json as one object. Exit code 0: it holds; 1: it does not; 2: nothing to check.
+In:  receipts as `prosumer receipt` and `archive search --receipts` write them; text of QR symbols (any order) and pictures of them
+     (PNG, JPEG), which together are one more
+Out: what each proves and what it hides, in words, and what two of one member's account prove by their difference; with --json as one
+     object, of several receipts an array of them. Exit code 0: all hold; 1: one does not; 2: nothing to check.
 """
 import json
 import sys
@@ -12,13 +14,14 @@ from prosumer_tools.unixport import FirmwareError, run_firmware
 
 SCRIPT = """
 import json, sys
+from prosumer.codec import Cursor
 from prosumer.errors import Reject
 from prosumer.identity.genesis import Genesis
 from prosumer.identity.members import Members
 from prosumer.ledger.pool import fault
 from prosumer.ledger.receipt import Receipt, lineage
 from prosumer.market.settlement import settle
-from prosumer.records import ROLE_HEAD, Transfer
+from prosumer.records import MAX_MEMBERS, ROLE_HEAD, Certificate, Evidence, Header, Transfer
 
 def no_money(known, r):
     # why the slot's money does not follow from its trade and its reading; None if it does
@@ -81,6 +84,20 @@ def told(known, r):
                           "export_mwh": a.export_mwh, "generation_mwh": a.generation_mwh, "retired_mwh": a.retired_mwh}
     return out
 
+MIXED = ("proof-mismatch", "broken-chain", "proof-wrong", "bad-signature")  # what a receipt of another feeder is refused for
+
+def foreign(genesis, data):
+    # whether its certificate is for another header than its first: hashes hold the feeder's id
+    cursor = Cursor(data)
+    try:
+        cursor.take(20)
+        cursor.records(Evidence, MAX_MEMBERS)
+        certificate = Certificate.read(cursor)
+        cursor.uint(1)
+        return certificate.header_hash != Header.parse(cursor.take(Header.size())).hash(genesis.feeder_id)
+    except Reject:
+        return False
+
 given = json.loads(sys.stdin.readline())
 try:
     geneses = [Genesis(bytes.fromhex(g)) for g in given["geneses"]]
@@ -97,7 +114,7 @@ for receipt in given["receipts"]:
     try:
         print(json.dumps(told(known, Receipt(bytes.fromhex(receipt), known, members_of))))
     except Reject as e:
-        print(json.dumps({"refused": e.code}))
+        print(json.dumps({"refused": "other-feeder" if e.code in MIXED and foreign(geneses[0], bytes.fromhex(receipt)) else e.code}))
 """
 
 REASONS = {
@@ -110,7 +127,7 @@ REASONS = {
     "header-missing": "it has no header", "record-missing": "it shows nothing", "not-a-voter": "somebody signed who does not vote",
     "older-layout": "it was made by an older version, in which all open trades of a member stood in one leaf of the state",
     "no-evidence": "it does not show why a member is excluded", "strange-regime": "it is under a genesis that is not known here:"
-    " give it with --amendment",
+    " give it with --amendment", "other-feeder": "it is of another feeder than this genesis, or was changed: its certificate is for no header of this one",
 }
 
 
@@ -121,7 +138,7 @@ class BadInput(ValueError):
 def add_parser(subparsers):
     p = subparsers.add_parser("check-receipt", help="check a receipt off-line, by the firmware's own code",
                               description=__doc__.split("\n\n")[0])
-    p.add_argument("files", nargs="+", metavar="FILE", help="a receipt; or text or pictures of its QR symbols ('-': text on standard input)")
+    p.add_argument("files", nargs="+", metavar="FILE", help="receipts; or text or pictures of QR symbols ('-': text on standard input)")
     p.add_argument("--genesis", required=True, type=Path, metavar="FILE", help="the feeder's genesis.bin, which you trust")
     p.add_argument("--amendment", nargs="+", default=[], type=Path, metavar="FILE",
                    help="other geneses of the feeder, signed by its operator: needed when members or tariff changed")
@@ -131,7 +148,8 @@ def add_parser(subparsers):
 
 def run(args):
     try:
-        result = check([read(args.files)], args.genesis.read_bytes(), [p.read_bytes() for p in args.amendment])[0]
+        given = read(args.files)
+        results = check([data for _, data in given], args.genesis.read_bytes(), [p.read_bytes() for p in args.amendment])
     except (BadInput, qr.QRError) as e:
         print(f"prosumer check-receipt: {e}", file=sys.stderr)
         return 2
@@ -141,14 +159,27 @@ def run(args):
     except FirmwareError as e:
         print(f"prosumer check-receipt: {e}", file=sys.stderr)
         return 1
+    several = len(results) > 1
     if args.json:
-        print(json.dumps(result, indent=1))
-    elif "refused" in result:
-        code = result["refused"]
-        print(f"REFUSED: {REASONS.get(code, 'a rule is broken')} ({code})")
+        print(json.dumps([{"file": name, **r} for (name, _), r in zip(given, results)] if several else results[0], indent=1))
     else:
-        print(words.text(result))
-    return 1 if "refused" in result else 0
+        told = [f"{name}:\n" * several + said(r) for (name, _), r in zip(given, results)] + [*filter(None, [together(results)])]
+        print("\n\n".join(told))
+    return 1 if any("refused" in r for r in results) else 0
+
+
+def said(result):
+    """One of `check` in words."""
+    code = result.get("refused")
+    return f"REFUSED: {REASONS.get(code, 'a rule is broken')} ({code})" if code else words.text(result)
+
+
+def together(results):
+    """What accounts of one member prove by their difference: lines, "" without any."""
+    accounts = {(r["feeder"], r["member"], r["slot"]): r for r in results if r.get("account")}
+    ordered = [accounts[k] for k in sorted(accounts)]
+    lines = [*filter(None, map(words.grown, ordered, ordered[1:]))]
+    return "PROVEN by two accounts together:\n" + "\n".join("  " + line for line in lines) if lines else ""
 
 
 def check(receipts, genesis, amendments=()):
@@ -163,12 +194,20 @@ def check(receipts, genesis, amendments=()):
 
 
 def read(files):
-    """The receipt in these files: binary, text of QR symbols, or pictures."""
-    if len(files) == 1 and files[0] != "-":
-        data = Path(files[0]).read_bytes()
+    """[(name, receipt)]: each binary file is one, all texts and pictures together are another. BadInput, QRError, OSError."""
+    out, parts = [], []
+    for file in files:
+        data = b"" if file == "-" else Path(file).read_bytes()
         if data[:1] == b"\x0e":
-            return data
-    return qr.joined("\n".join(_text(f) for f in files))
+            out.append((str(file), data))
+        else:
+            parts.append(file)
+    if parts:
+        try:
+            out.append((", ".join(map(str, parts)), qr.joined("\n".join(map(_text, parts)))))
+        except qr.QRError as error:
+            raise BadInput(f"{', '.join(map(str, parts))}: {error}") from None
+    return out
 
 
 def _text(file):
