@@ -1,6 +1,6 @@
 """What the archive answers, over HTTP and MQTT alike, and to whom.
 
-    everybody   feeders, status, genesis, headers, catch-up, consistency: public, and worth nothing without their proofs
+    everybody   feeders, status, genesis, header, headers, catch-up, consistency: public, and worth nothing without their proofs
     a member    receipt, account, search: of itself
     operator    all members, and whole blocks
 """
@@ -75,8 +75,16 @@ def headers(archive, feeder, first=0, count=MOST_HEADERS):
     return len(rows).to_bytes(4, "big") + b"".join(bytes(header) for header, in rows)
 
 
+def header(archive, feeder, slot=None):
+    return _text(receipts.final(archive, feeder, slot))
+
+
 def catch_up(archive, feeder, old):
-    return {k: b64(v) if isinstance(v, bytes) else v for k, v in receipts.catch_up(archive, feeder, old).items()}
+    return _text(receipts.catch_up(archive, feeder, old))
+
+
+def _text(found):
+    return {k: b64(v) if isinstance(v, bytes) else v for k, v in found.items()}
 
 
 def consistency(archive, feeder, old, new):
@@ -111,7 +119,7 @@ def _needed(member):
     return member
 
 
-_ANSWERS = {"status": (status, True), "genesis": (genesis, True), "headers": (headers, True), "catch-up": (catch_up, True),
+_ANSWERS = {"status": (status, True), "genesis": (genesis, True), "header": (header, True), "headers": (headers, True), "catch-up": (catch_up, True),
             "consistency": (consistency, True), "receipt": (receipt, False), "account": (account, False), "search": (searched, False),
             "block": (block, False)}
 

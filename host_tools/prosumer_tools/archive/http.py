@@ -1,7 +1,8 @@
 """The archive over HTTP.
 
     GET /                                   feeders
-    GET /FEEDER/status   /genesis?number=0   /headers?first=0&count=2016   /catch-up?old=N   /consistency?old=N&new=M
+    GET /FEEDER/status   /genesis?number=0   /headers?first=0&count=2016
+    GET /FEEDER/header?slot=K   /catch-up?old=N   /consistency?old=N&new=M
     GET /FEEDER/receipt?member=M&slot=K[&show=trade,rules]   /account?member=M[&slot=K][&show=…]   /search?kind=trades&member=M&first=K&…   /block?slot=K
         with `Authorization: Bearer TOKEN` (answers.py: who may ask what)
 """

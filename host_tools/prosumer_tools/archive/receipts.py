@@ -55,11 +55,16 @@ def receipt(archive, feeder, member, slot, show=SLOT):
 def entry(archive, feeder, member, slot=None, show=("account",)):
     """A member's own entry of the state after block `slot` (default: the newest certified one)."""
     if slot is None:
-        newest = archive.db.one("SELECT slot FROM blocks WHERE feeder = ? AND certificate <> ? ORDER BY height DESC LIMIT 1", feeder, b"")
-        if not newest:
-            raise Refused("there is no final block yet")
-        slot = newest[0]
+        slot = _newest(archive, feeder)[1]
     return receipt(archive, feeder, member, slot, show)
+
+
+def _newest(archive, feeder):
+    """(height, slot) of the newest block with a certificate of its own."""
+    newest = archive.db.one("SELECT height, slot FROM blocks WHERE feeder = ? AND certificate <> ? ORDER BY height DESC LIMIT 1", feeder, b"")
+    if not newest:
+        raise Refused("there is no final block yet")
+    return newest
 
 
 def transfer(archive, feeder, member, height, place):
@@ -146,9 +151,22 @@ def catch_up(archive, feeder, old):
     """For whoever holds the accumulator of `old` headers: the newest certified header and the proof that it continues them.
 
     → {"old", "new", "header", "certificate", "proof"}: `new` headers are covered by the header's accumulator."""
-    row = archive.db.one("SELECT height FROM blocks WHERE feeder = ? AND certificate <> ? ORDER BY height DESC LIMIT 1", feeder, b"")
-    if not row or row[0] < old:
+    top, _ = _newest(archive, feeder)
+    if top < old:
         raise Refused(f"there is no final block above {old} headers")
-    proof = consistency(archive, feeder, old, row[0]) if old else []
-    return {"old": old, "new": row[0], "header": _header(archive, feeder, row[0]), "certificate": archive.block(feeder, row[0])[1],
-            "proof": b"".join(proof)}
+    proof = consistency(archive, feeder, old, top) if old else []
+    return {"old": old, "new": top, "header": _header(archive, feeder, top), "certificate": archive.block(feeder, top)[1], "proof": b"".join(proof)}
+
+
+def final(archive, feeder, slot=None):
+    """That the header of `slot` (default: the newest that is final) is one of the street's: its place under the newest, and a receipt for that.
+
+    → {"slot", "index", "header", "count", "newest", "proof", "receipt"}: the accumulator of `newest` covers `count` headers, `header` is number
+    `index` of them (its siblings in `proof`) or `newest` itself. The receipt shows the rules after the newest block, which are public."""
+    top, last = _newest(archive, feeder)
+    height = top if slot is None else archive.height_of(feeder, slot)
+    if height is None or height > top:
+        raise Refused(f"slot {slot} has no block that is final here; the newest is that of slot {last}")
+    return {"slot": last if slot is None else slot, "index": height, "header": _header(archive, feeder, height), "count": top,
+            "newest": _header(archive, feeder, top), "proof": b"".join(inclusion(archive, feeder, height, top) if height < top else []),
+            "receipt": receipt(archive, feeder, 0, last + 1, ("rules",))}
