@@ -221,6 +221,33 @@ def test_it_follows_is_off_and_resumes_and_answers(broker, tmp_path, sealed):
     listener.stop()
 
 
+def test_a_broker_that_comes_later_is_waited_for(tmp_path):
+    broker = Broker(tmp_path / "broker")
+    broker.start()
+    broker.stop()  # its port is known
+    street, told = Paper(4), []
+    archive = Archive(Database(tmp_path / "a.db"))
+    archive.enrol(street.record)
+    listener = Listener(archive, broker.host, broker.port, told=told.append).start()
+    until(lambda: told == [f"the broker {broker.host}:{broker.port} cannot be reached: Connection refused; trying again"])
+    time.sleep(1.5)
+    assert len(told) == 1, "it tries again in silence"
+    broker.start()
+    until(lambda: told[1:] == ["listening to 1 feeder"])
+    listener.stop()
+    broker.stop()
+
+
+def test_an_answer_that_no_broker_takes_is_refused_in_words():
+    archive, street, feeder, _, _ = new()
+    for _ in range(100):
+        archive.take(feeder, *street.block())
+    listener = Listener(archive, "127.0.0.1", 1)
+    said = listener.asked(feeder, 255, json.dumps({"id": 1, "ask": "search", "kind": "trades"}).encode())
+    assert "bytes, and a broker takes 65,000: ask for less at a time" in said["error"] and "search" not in said
+    assert len(listener.asked(feeder, 255, json.dumps({"id": 1, "ask": "search", "kind": "trades", "limit": 10}).encode())["search"]["hits"]) == 10
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # so it is to end
 @pytest.mark.parametrize("kind", KINDS[1:] or KINDS)
 def test_a_database_that_fails_loses_nothing(tmp_path, kind):
@@ -324,6 +351,11 @@ def test_http_answers_everybody_a_member_and_the_operator(server):
     assert get(server, root + "/status")[1]["last_slot"] == 11
     code, headers = get(server, root + "/headers?first=3&count=4")
     assert code == 200 and headers == (4).to_bytes(4, "big") + b"".join(archive.proposal(feeder, h)[1:147] for h in range(3, 7))
+    found = get(server, root + "/header?slot=4")[1]
+    parts = {k: base64.b64decode(found[k]) for k in ("header", "newest", "proof", "receipt")}
+    assert (found["index"], found["count"], parts["header"], parts["newest"]) == (4, 11, archive.proposal(feeder, 4)[1:147], archive.proposal(feeder, 11)[1:147])
+    assert check_receipts([parts["receipt"]], street.record)[0]["header"] == archive.chain(feeder).tip.hex()
+    assert "the newest is that of slot 11" in get(server, root + "/header?slot=12")[1]["error"]
 
     mine, all_of_it = answers.new_token(archive, feeder, 1), answers.new_token(archive, feeder, answers.OPERATOR)
     assert mine not in str(archive.db.all("SELECT * FROM tokens"))

@@ -10,6 +10,7 @@ broker hands over afterwards what it queued. A block that changes who votes is f
 """
 import json
 import struct
+import sys
 import threading
 
 import paho.mqtt.client as mqtt
@@ -22,6 +23,7 @@ from .chain import Refused
 from .format import Malformed
 
 MOST_ASKED = 4096  # bytes of a question
+MOST_SAID = 65000  # bytes of an answer: a broker drops what is longer than its limit without a word (OPERATOR.md)
 _RUBBISH = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, struct.error)  # what bytes can do to a decoder
 
 
@@ -81,7 +83,7 @@ class Ear:
 
 
 class Listener:
-    """An MQTT client for all feeders of an archive; paho's own thread calls it.
+    """An MQTT client for all feeders of an archive; paho's own thread calls it, and tries until the broker is there.
 
     `keys()`: {feeder: FeederKeys} of those that seal their records, asked again when the operator has rotated them;
     `tls`: (CA file, certificate file or None, its key or None)."""
@@ -102,8 +104,10 @@ class Listener:
         c.on_connect = self._guarded(self._connected)
         c.on_message = self._guarded(lambda client, userdata, message: self._take(client, message))
         c.on_disconnect = self._guarded(lambda c, u, flags, reason, p: told("the broker is gone; trying again") if reason.is_failure else None)
+        c.on_connect_fail = self._guarded(lambda client, userdata: self._unreachable(f"{host}:{port}"))
+        self._why = ""  # the broker cannot be reached, as told
         c.reconnect_delay_set(1, 60)
-        c.connect(host, port)
+        c.connect_async(host, port)
 
     def _load_keys(self):
         known = self._keys()
@@ -119,7 +123,16 @@ class Listener:
             self._load_keys()
             return self.keys[feeder].open(kind, member, message)
 
+    def _unreachable(self, where):
+        """paho calls it where the connection failed: the error at hand is the reason."""
+        error = sys.exc_info()[1]
+        why = f"the broker {where} cannot be reached: {getattr(error, 'strerror', None) or error}; trying again"
+        if why != self._why:
+            self._why = why
+            self.told(why)
+
     def _connected(self, client, userdata, flags, reason, properties):
+        self._why = ""
         if reason.is_failure:
             self.told(f"the broker refuses: {reason}")
             return
@@ -172,6 +185,10 @@ class Listener:
                 said["id"] = number
             given = answer(self.archive, feeder, what, request, member)
             said[what] = b64(given) if isinstance(given, bytes) else given
+            size = len(json.dumps(said))
+            if size > MOST_SAID:
+                del said[what]
+                raise Refused(f"the answer would have {size:,} bytes, and a broker takes {MOST_SAID:,}: ask for less at a time")
         except Refused as error:
             said["error"] = str(error)
         except self.archive.db.errors:
