@@ -199,7 +199,9 @@ def test_the_access_list_is_what_the_firmware_speaks_and_no_more(office):
     may = dict(re.findall(rf"topic write [pb]/{feeder}/(\w+)/(\S+)", olivier))
     assert set(may) == kinds - {"weather", "keys"}
     assert {kind for kind, who in may.items() if who == "1"} == {"sketch", "proposal", "vote", "ask", "chain"}
-    assert f"topic readwrite p/{feeder}/#" in text.split("user operator\n")[1]
+    operator = text.split("user operator\n")[1]
+    for line in (f"readwrite p/{feeder}/#", f"write a/{feeder}/ask/255", f"read a/{feeder}/answer/255"):
+        assert f"topic {line}\n" in operator
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", '{"start_s": 1.5, "irradiance": []}', '{"start_s": 1, "irradiance": [2001]}', '{"start_s": 1, "irradiance": [true]}',

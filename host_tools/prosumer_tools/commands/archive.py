@@ -3,6 +3,7 @@
     prosumer archive import DB RUN|ARCHIVE|URL…                     blocks that were recorded; fills gaps
     prosumer archive follow DB --broker HOST --genesis FILE…        until stopped; answers over MQTT, and with --http over HTTP
     prosumer archive serve DB --http HOST:PORT                      answers over HTTP alone
+    prosumer archive ask QUESTION … --broker HOST --genesis FILE    asks one that follows; what it answers is checked
     prosumer archive status|search|check|backup|restore|export|token DB …
 DB is a file (SQLite) or postgresql://user:password@host/name. Receipts: `prosumer receipt DB --member M --slot K`.
 """
@@ -23,6 +24,7 @@ from prosumer_tools.archive.http import Server
 from prosumer_tools.archive.search import KINDS, SIDES, count, keep, search
 from prosumer_tools.archive.source import choose
 from prosumer_tools.archive.store import Archive
+from prosumer_tools.commands import archive_ask, broker
 from prosumer_tools.feederkeys import BadSeal, FeederKeys
 from prosumer_tools.verify.records import Malformed
 
@@ -62,6 +64,7 @@ def add_parser(subparsers):
     a.add_argument("--side", help="; ".join(f"{kind}: {', '.join(words)}" for kind, words in SIDES.items() if words))
     a.add_argument("--receipts", type=Path, metavar="FOLDER", help="write the receipt of each hit there")
     a.add_argument("--json", action="store_true", help="with the receipts in base64")
+    archive_ask.add_parser(actions)
     a = action("check", _check, "check all of it again, down to every signature")
     a.add_argument("--quick", action="store_true", help="without the signatures inside the bodies")
     a.add_argument("--against", nargs="+", type=Path, default=[], metavar="FILE", help="headers that meters hold (meter-NAME.bin of a run)")
@@ -79,14 +82,10 @@ def add_parser(subparsers):
 
 
 def _listening(a):
-    a.add_argument("--broker", required=True, metavar="HOST[:PORT]")
+    broker.add_arguments(a)
     a.add_argument("--genesis", nargs="+", type=Path, default=[], metavar="FILE", help="of feeders that are new here")
     a.add_argument("--keys", nargs="+", type=Path, default=[], metavar="FILE", help="feeder keys, of feeders that seal their records")
-    a.add_argument("--user", metavar="NAME")
-    a.add_argument("--password-file", type=Path, metavar="FILE", help="or $PROSUMER_PASSWORD")
     a.add_argument("--client-id", default="prosumer-archive", help="its name at the broker, which queues for it while it is off")
-    a.add_argument("--tls", metavar="CA", help="the broker's certificate authority")
-    a.add_argument("--certificate", nargs=2, metavar=("CERT", "KEY"), help="the archive's own, for a broker that asks for one")
 
 
 def _run(args):
@@ -157,11 +156,9 @@ def _follow(args):
     def keys():
         return {k.feeder_id: k for k in map(FeederKeys.load, args.keys)}
     keys()  # what is wrong with a file is told now
-    password = args.password_file.read_text().strip() if args.password_file else os.environ.get("PROSUMER_PASSWORD")
-    host, port = _address(args.broker, 1883)
-    tls = (args.tls, *(args.certificate or (None, None))) if args.tls else None
+    host, port, user, password, tls = broker.named(args)
     server = _server(archive, args.http) if args.http else None
-    listener = Listener(archive, host, port, args.user, password, args.client_id, _tell, keys, tls).start()
+    listener = Listener(archive, host, port, user, password, args.client_id, _tell, keys, tls).start()
     try:
         listener.ended.wait()
         raise DatabaseError(f"nothing more is taken: {listener.failure}")
@@ -180,18 +177,9 @@ def _serve(args):
 
 
 def _server(archive, address):
-    server = Server(archive, *_address(address, 8046)).start()
+    server = Server(archive, *broker.address(address, 8046)).start()
     _tell(f"answering at {server.url}")
     return server
-
-
-def _address(text, port):
-    host, colon, number = text.rpartition(":")
-    if not colon:
-        return text, port
-    if not number.isdigit():
-        raise Refused(f"{text!r} is no HOST:PORT")
-    return host, int(number)
 
 
 def _tell(text):

@@ -117,6 +117,7 @@ for receipt in given["receipts"]:
         print(json.dumps({"refused": "other-feeder" if e.code in MIXED and foreign(geneses[0], bytes.fromhex(receipt)) else e.code}))
 """
 
+_AT_ONCE = 32  # receipts that the firmware's heap holds beside one another
 REASONS = {
     "too-long": "a receipt has at most 4,096 bytes", "wrong-type": "this is no receipt", "truncated": "it ends too early",
     "trailing-bytes": "there are bytes behind its end", "not-a-member": "it is of nobody of this feeder",
@@ -186,10 +187,12 @@ def check(receipts, genesis, amendments=()):
     """What the firmware finds in each: the dict of `told`, or {"refused": code}. BadInput when a genesis is none.
 
     `genesis` is trusted, and of `amendments` what it leads to, later or earlier."""
-    given = json.dumps({"geneses": [g.hex() for g in (genesis, *amendments)], "receipts": [r.hex() for r in receipts]})
-    answers = [json.loads(line) for line in run_firmware(SCRIPT, given + "\n", "2M").splitlines()]
-    if answers and "genesis" in answers[0]:
-        raise BadInput(f"the genesis is not valid: {answers[0]['genesis']}")
+    answers = []
+    for at in range(0, max(1, len(receipts)), _AT_ONCE):
+        given = json.dumps({"geneses": [g.hex() for g in (genesis, *amendments)], "receipts": [r.hex() for r in receipts[at:at + _AT_ONCE]]})
+        answers += [json.loads(line) for line in run_firmware(SCRIPT, given + "\n", "2M").splitlines()]
+        if answers and "genesis" in answers[0]:
+            raise BadInput(f"the genesis is not valid: {answers[0]['genesis']}")
     return answers
 
 

@@ -21,5 +21,6 @@ def acl(desk):
         out.append("\n".join([f"user {name}", f"topic read p/{feeder}/#", *[f"topic write p/{feeder}/{topic}" for topic in topics], *blocks,
                               f"topic write a/{feeder}/ask/{member}", f"topic read a/{feeder}/answer/{member}"]) + "\n")
     out.append(f"user archive\ntopic read p/{feeder}/#\ntopic read b/{feeder}/#\ntopic read a/{feeder}/ask/+\ntopic write a/{feeder}/answer/+\n")
-    out.append(f"user operator\ntopic readwrite p/{feeder}/#\ntopic read prosumer/#\n")
+    out.append(f"user operator\ntopic readwrite p/{feeder}/#\ntopic read prosumer/#\n"
+               f"topic write a/{feeder}/ask/255\ntopic read a/{feeder}/answer/255\n")
     return "\n".join(out)
