@@ -5,9 +5,10 @@ import hashlib
 import json
 
 import pytest
+from test_receipt import command
 from verify_kit import run  # noqa: F401 (fixture)
 
-from prosumer_tools.commands import headers
+from prosumer_tools.commands import headers, receipt
 
 
 def main(*args):
@@ -95,3 +96,24 @@ def test_what_a_meter_left_behind_is_looked_for(run, file, tmp_path, capsys):
     assert main(file, "--continues", kept) == 2 and "--continues needs --genesis" in capsys.readouterr().err
     kept.write_bytes(left)
     assert main(file, "--genesis", run / "genesis.bin", "--continues", kept) == 2 and "or is damaged" in capsys.readouterr().err
+
+
+def test_links_are_no_agreement_and_a_receipt_shows_one(run, file, tmp_path, capsys):
+    made = tmp_path / "r.bin"
+    assert command(receipt, "receipt", run, "--member", 1, "--account", "--out", made) == 0
+    genesis = ("--genesis", run / "genesis.bin")
+    capsys.readouterr()
+    assert main(file, *genesis) == 0
+    assert "that the street agreed on them is not shown: links need no signature; --receipt FILE proves it" in capsys.readouterr().out
+    assert main(file, *genesis, "--receipt", made) == 0
+    assert "those up to slot 5 are final: 3 of 4 meters that vote (3 are enough) signed that one" in capsys.readouterr().out
+    assert main(file, *genesis, "--receipt", made, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["final"]["header"] == found["headers"][-1]["hash"]
+    raw = headers.read(file)
+    (tmp_path / "short").write_bytes((4).to_bytes(4, "big") + b"".join(raw[:4]))
+    assert main(tmp_path / "short", *genesis, "--receipt", made) == 1
+    assert "the header of slot 5 that it proves final is none of these" in capsys.readouterr().out
+    made.write_bytes(made.read_bytes()[:-1])
+    assert main(file, *genesis, "--receipt", made) == 1 and "it ends too early (truncated)" in capsys.readouterr().out
+    assert main(file, "--receipt", made) == 2 and "--receipt needs --genesis" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from prosumer_tools.archive.words import kwh, price
+from prosumer_tools.commands import check_receipt
 from prosumer_tools.unixport import FirmwareError, run_firmware
 
 SIZE = 146
@@ -81,6 +82,8 @@ def add_parser(subparsers):
     p.add_argument("--genesis", type=Path, metavar="FILE", help="the feeder's genesis.bin: hashes are checked, and the accumulator from the first block on")
     p.add_argument("--consistency", metavar="A:B", help="prove that the accumulator of B headers continues that of A")
     p.add_argument("--continues", type=Path, metavar="FILE", help="the unprovenN of a meter: are these the headers it had, and what came then?")
+    p.add_argument("--receipt", type=Path, metavar="FILE", help="any receipt of the feeder: they are final up to the header that it proves")
+    p.add_argument("--amendment", nargs="+", default=[], type=Path, metavar="FILE", help="other geneses of the feeder, which the receipt may need")
     p.add_argument("--last", type=int, metavar="N", help="show only the last N (all are checked)")
     p.add_argument("--json", action="store_true")
     p.set_defaults(run=run)
@@ -90,7 +93,9 @@ def run(args):
     try:
         result = check([h for file in args.files for h in read(file)], args.genesis and args.genesis.read_bytes(), _pair(args.consistency),
                        args.continues and _left(args.continues))
-    except BadInput as e:
+        if args.receipt:
+            result["final"] = _final(args, result)
+    except (BadInput, check_receipt.BadInput) as e:
         print(f"prosumer headers: {e}", file=sys.stderr)
         return 2
     except OSError as e:
@@ -127,7 +132,29 @@ def text(result, last=None):
         lines.append(f"{count} headers: slots rise; give --genesis to check their links")
     else:
         lines.append(f"{count} headers: links hold" + (", and every accumulator, from the genesis on" if result["accumulator"] else ""))
+        lines.append(_agreed(result.get("final")))
     return "\n".join(lines)
+
+
+def _agreed(final):
+    if not final:
+        return "that the street agreed on them is not shown: links need no signature; --receipt FILE proves it"
+    return (f"those up to slot {final['slot']} are final: {final['signatures']} of {final['voters']} meters that vote ({final['quorum']} are enough)"
+            " signed that one")
+
+
+def _final(args, result):
+    """What the receipt proves of these headers; a fault of the result when it is of none of them. BadInput."""
+    if not args.genesis:
+        raise BadInput("--receipt needs --genesis")
+    found, = check_receipt.check([args.receipt.read_bytes()], args.genesis.read_bytes(), [p.read_bytes() for p in args.amendment])
+    if "refused" in found:
+        result["faults"].append(f"{args.receipt}: {check_receipt.REASONS.get(found['refused'], 'a rule is broken')} ({found['refused']})")
+    elif found["header"] not in [h["hash"] for h in result["headers"]]:
+        result["faults"].append(f"{args.receipt}: the header of slot {found['header_slot']} that it proves final is none of these")
+    else:
+        return {"slot": found["header_slot"], **{k: found[k] for k in ("header", "signatures", "voters", "quorum")}}
+    return None
 
 
 def _pair(words):
