@@ -2,11 +2,13 @@
 import asyncio
 import base64
 import json
+import threading
 
 import pytest
 from street_kit import Game, Run
 
-from prosumer_tools.archive import receipts
+from prosumer_tools.archive import proven, receipts
+from prosumer_tools.archive.ask import Asker
 from prosumer_tools.archive.check import against, check
 from prosumer_tools.archive.database import Database
 from prosumer_tools.archive.listen import Listener
@@ -30,9 +32,16 @@ class Archived(Game):
             self.listener = Listener(self.archive, broker.host, broker.port, keys=lambda: {feeder: self.feeder_keys}).start()
         self.on_ready = listen
 
+    def ask(self):
+        """In a thread of its own: the operator asks the archive, on the street's own broker, what alder did in slot 2."""
+        broker = self.supervisor.broker
+        with Asker(self.feeder_keys, 255, broker.host, broker.port, timeout_s=120) as ask:
+            self.found = proven.ANSWERS["receipt"](proven.Trust(self.genesis, ask), {"member": 0, "slot": 2})
 
     def show(self):
         """birch's owner shows it what alder gave out about slot 2, and the same with another number in it."""
+        self.asking = threading.Thread(target=self.ask)
+        self.asking.start()
         receipt = receipts.receipt(self.archive, self.feeder_id, 0, 2)
         self.client.message_callback_add("prosumer/+/receipt", lambda c, u, m: self.answers.append((m.topic, json.loads(m.payload))))
         self.client.subscribe("prosumer/+/receipt", 1)
@@ -44,6 +53,7 @@ class Archived(Game):
 def street(tmp_path_factory):
     game = Archived(tmp_path_factory.mktemp("street") / "run", slots=6)
     asyncio.run(asyncio.wait_for(game.run(), 400))
+    game.asking.join(120)
     game.listener.stop()
     game.live = game.archive.chain(game.feeder_id).height
     return game, Run(game)
@@ -67,6 +77,13 @@ def test_receipts_of_a_real_street_hold_at_any_meter(street):
     slot = run.blocks[-1] - 1
     found = check_receipts([receipts.receipt(archive, feeder, m, slot) for m in range(5)], (game.out / "genesis.bin").read_bytes())
     assert all(f["reading"] for f in found) and any(f["trade"] and (f["trade"]["bought_mwh"] or f["trade"]["sold_mwh"]) for f in found)
+
+
+def test_the_operator_asks_on_the_streets_own_broker(street):
+    game, _ = street
+    found, text, data = game.found
+    assert data == receipts.receipt(game.archive, game.feeder_id, 0, 2) and found["reading"]["import_mwh"] is not None
+    assert text.startswith("member 0 of") and "reading    signed by the meter" in text
 
 
 def test_a_meter_says_what_a_neighbours_receipt_proves(street):
