@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import threading
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -52,13 +53,21 @@ class DatabaseError(RuntimeError):
     """It cannot be opened, is no archive, or is broken; one line that says which."""
 
 
+def errors():
+    """What the databases in use raise."""
+    psycopg = sys.modules.get("psycopg")
+    return (sqlite3.Error, psycopg.Error) if psycopg else (sqlite3.Error,)
+
+
 class Database:
     """`all(sql, …)` → rows as tuples; `do(sql, …)`; `with transaction():` all or nothing. Safe to use from several threads.
 
     A connection that a server lost is made anew by the next statement; what was in a transaction then fails, and nothing of it is kept."""
 
     def __init__(self, url, create=True, readable=()):
-        """`create`: False when an SQLite file must be there, None to leave the tables alone; `readable`: other versions to take as they are."""
+        """`create`: False when the archive must be there, None to leave the tables alone; `readable`: other versions to take as they are.
+
+        What is no archive is refused and stays as it is."""
         self.url = str(url)
         self.lock = threading.RLock()
         self.depth = 0
@@ -70,6 +79,8 @@ class Database:
         if create is None:
             return
         try:
+            if not create and self.postgres and "meta" not in self._tables():
+                raise DatabaseError(f"there is no archive in {self.shown()}")
             with self.transaction():
                 for statement in SCHEMA.split(";")[:-1]:
                     self.do(statement.replace("BLOB", "BYTEA") if self.postgres else statement)
@@ -85,10 +96,17 @@ class Database:
         path = self.url.removeprefix("sqlite:///").removeprefix("sqlite:")
         self.path = path
         self.errors = (sqlite3.Error,)
+        self.conflicts = (sqlite3.IntegrityError,)
         if not create and path != ":memory:" and not Path(path).is_file():
             raise DatabaseError(f"there is no archive at {path}")
+        size = os.path.getsize(path) if os.path.exists(path) else 0
+        if size == 1 or not size and not create and path != ":memory:":  # SQLite takes a single byte for an empty file, and writes over it
+            raise DatabaseError(f"{path} is no archive: it is {'not a database' if size else 'empty'}")
         try:
             self.link = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            found = self._tables()  # before anything is written
+            if "meta" not in found and (found or size and not create):
+                raise DatabaseError(f"{path} is no archive: it is a database of something else")
             self.link.execute("PRAGMA journal_mode = WAL")
             self.link.execute("PRAGMA synchronous = FULL")  # a block is acknowledged to the broker only when it is on the disk
         except sqlite3.Error as error:
@@ -96,12 +114,17 @@ class Database:
 
     def _open_postgres(self):
         psycopg = _psycopg()
-        self.errors = (psycopg.Error,)
+        self.errors, self.conflicts = (psycopg.Error,), (psycopg.IntegrityError,)
         self._connect = lambda: psycopg.connect(self.url, autocommit=True, connect_timeout=10)
         try:
             self.link = self._connect()
         except psycopg.Error as error:
             raise self._failed(error) from None
+
+    def _tables(self):
+        """Names of the tables that are there."""
+        where = ("pg_tables WHERE schemaname = ANY (current_schemas(false))", "tablename") if self.postgres else ("sqlite_master WHERE type = 'table'", "name")
+        return {name for name, in self.all(f"SELECT {where[1]} FROM {where[0]}")}
 
     def shown(self):
         """The URL without a password."""
