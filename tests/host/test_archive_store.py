@@ -21,7 +21,9 @@ from prosumer_tools.archive import answers, receipts
 from prosumer_tools.archive.chain import Refused
 from prosumer_tools.archive.check import against, check
 from prosumer_tools.archive.database import Database, DatabaseError, restore
+from prosumer_tools.archive.fill import fill
 from prosumer_tools.archive.search import search
+from prosumer_tools.archive.sources import Kept
 from prosumer_tools.archive.store import Archive
 from prosumer_tools.commands import archive as command
 from prosumer_tools.commands.check_receipt import check as check_receipts
@@ -338,7 +340,7 @@ def test_backup_while_it_runs_and_restore(url, tmp_path, postgres, capsys):
     assert main("restore", place, tmp_path / "copy") == 0, capsys.readouterr().err
     back = Archive(Database(place))
     assert back.chain(feeder).height == 6 and check(back, feeder).ok
-    assert back.copy(archive) == 3 and back.chain(feeder).tip == street.tip
+    assert fill(back, feeder, [Kept(archive)]).joined.total() == 3 and back.chain(feeder).tip == street.tip
     if not archive.db.postgres:
         with pytest.raises(DatabaseError, match="exists"):
             restore(tmp_path / "copy", place)

@@ -45,6 +45,13 @@ class Chain:
         """The one in force."""
         return self.books.genesis
 
+    def mark(self):
+        """For `back`: where the chain is now."""
+        return self._tip, list(self._peaks)
+
+    def back(self, mark):
+        self._load(*mark)
+
     def add(self, proposal, certificate=b""):
         """The Step of the next block; Refused or Malformed, and nothing has changed. `certificate` may be empty: a later block has it."""
         try:

@@ -13,7 +13,8 @@ from prosumer_tools.verify.rules import Entry
 from . import format
 from .chain import Chain, Refused
 from .format import Malformed
-from .store import node_rows, table_rows
+from .reader import node_rows
+from .store import table_rows
 
 MOST = 100  # lines kept
 _ROWS = {
@@ -66,6 +67,9 @@ def _walk(archive, feeder, result, records, progress):
         return result.fault(str(error))
     if genesis.feeder_id != feeder:
         return result.fault("the genesis is another feeder's")
+    listed = db.one("SELECT name FROM feeders WHERE feeder = ?", feeder)
+    if listed != (genesis.name,):
+        result.fault(f"the list of feeders calls it {listed[0]!r}, its genesis {genesis.name!r}" if listed else "the list of feeders has lost it")
     chain, checked, certified = Chain([genesis]), Key.checked, -1
     of = db.one("SELECT count(*) FROM blocks WHERE feeder = ?", feeder)[0]
     while True:
@@ -87,11 +91,11 @@ def _walk(archive, feeder, result, records, progress):
             if records:
                 for line in format.signature_faults(in_force, domain, step.block):
                     result.fault(f"block {step.header.slot}: {line}")
-            _compare(db, feeder, step, slot, bytes(digest), certificate, bytes(state), result)
+            compare(db, feeder, step, slot, bytes(digest), certificate, bytes(state), result)
             result.blocks += 1
         progress(result.blocks, of)
-    for number, record in enumerate(found):
-        if record not in [g.bytes() for g in chain.known.values() if g.number == number]:
+    for number, record in db.all("SELECT number, record FROM genesis WHERE feeder = ? ORDER BY number", feeder):
+        if bytes(record) not in [g.bytes() for g in chain.known.values() if g.number == number]:
             result.fault(f"genesis number {number} is not the one that the blocks brought")
     if len(found) < len(chain.known):
         result.fault(f"{len(chain.known) - len(found)} amendments of the genesis are lost")
@@ -101,7 +105,8 @@ def _walk(archive, feeder, result, records, progress):
     _nothing_else(db, feeder, chain.height, result)
 
 
-def _compare(db, feeder, step, slot, digest, certificate, state, result):
+def compare(db, feeder, step, slot, digest, certificate, state, result):
+    """What stands under a Step's height against what it is: faults into `result`."""
     where = f"block {step.header.slot}"
     if (slot, digest) != (step.header.slot, step.digest):
         result.fault(f"{where}: stands under slot {slot}, or another hash")

@@ -20,6 +20,7 @@ from . import trees
 
 HEADER_SIZE = records.HEADER_SIZE
 MOST_BYTES = 1536 + 448 * 64  # of a proposal: the largest street's meters have no room for more (firmware: agent.py)
+RUBBISH = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, struct.error)  # what bytes can do to a decoder
 READING, COMMIT, ORDER = 1, 2, 3
 BODY, STATE = b"b", b"S"
 RULES = 0  # its place among the leaves of the state

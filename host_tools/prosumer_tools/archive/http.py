@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from .answers import WORDS, Forbidden, answer, asker
 from .chain import Refused
+from .format import Malformed
 
 MOST_ASKERS = 32  # connections at a time, each a thread; whoever comes then is told to come again
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -43,6 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(403, {"error": str(error)})
         except Refused as error:
             self._say(404, {"error": str(error)})
+        except Malformed as error:
+            self._say(500, {"error": f"a record here is damaged: {error}"})
         except archive.db.errors as error:
             self._say(500, {"error": f"the database fails: {str(error).splitlines()[0]}"})
 

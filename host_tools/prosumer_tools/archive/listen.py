@@ -9,7 +9,6 @@ A proposal or a finalize vote is on the disk before the broker hears that it arr
 broker hands over afterwards what it queued. A block that changes who votes is final by its own votes alone: none may be lost in a restart.
 """
 import json
-import struct
 import sys
 import threading
 
@@ -24,7 +23,6 @@ from .format import Malformed
 
 MOST_ASKED = 4096  # bytes of a question
 MOST_SAID = 65000  # bytes of an answer: a broker drops what is longer than its limit without a word (OPERATOR.md)
-_RUBBISH = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, struct.error)  # what bytes can do to a decoder
 
 
 class Ear:
@@ -37,14 +35,15 @@ class Ear:
     def hear(self, kind, member, payload):
         """A message of the street; the database's own error when it could not be kept. What cannot be read is told, or it would come again."""
         try:
-            try:
-                self._hear(kind, member, payload)
-            except self.archive.db.errors:
-                self.archive.chains.pop(self.feeder, None)  # somebody else may have added to this archive: look again
-                self._hear(kind, member, payload)
+            with self.archive.db.lock:  # a peer may fill the same chain
+                try:
+                    self._hear(kind, member, payload)
+                except self.archive.db.errors:
+                    self.archive.chains.pop(self.feeder, None)  # somebody else may have added to this archive: look again
+                    self._hear(kind, member, payload)
         except (Refused, Malformed) as error:
             self.told(str(error))
-        except _RUBBISH as error:
+        except format.RUBBISH as error:
             self.archive.chains.pop(self.feeder, None)
             self.told(f"a {kind} of member {member} cannot be read: {type(error).__name__}: {error}")
 

@@ -8,11 +8,11 @@ import time
 import zlib
 from pathlib import Path
 
-from . import format, trees
-from .chain import Chain, Refused
+from . import format
+from .chain import Refused
 from .format import Malformed
+from .reader import MEND, Reader
 
-MOST_OPEN = 64
 MOST_WAITING = 4096  # proposals of a feeder that wait: the certified stay longest, then the lowest slots
 MOST_OF_ONE = 64  # of these without a certificate, from one sender: a flood drives out its own, not others'
 MOST_VOTES = 64  # of one member: whoever votes for more than that loses the oldest
@@ -20,13 +20,14 @@ SLOTS_AHEAD = 2  # of the clock
 IMPORTED = 255  # in place of a sender: brought by whoever runs the archive
 
 
-class Archive:
-    def __init__(self, database, clock=time.time):
-        self.db, self.clock = database, clock
-        self.chains = {}
-        self._opened = {}  # the last few blocks that were asked for, decoded
+class Blocked(Refused):
+    """The database cannot take a block that is good: rows are in its way."""
 
-    # -- feeders
+
+class Archive(Reader):
+    def __init__(self, database, clock=time.time):
+        super().__init__(database)
+        self.clock = clock
 
     def enrol(self, record):
         """Keep a feeder from its genesis on; its id. A second time changes nothing. Malformed; Refused: no first genesis, or not that of here."""
@@ -40,55 +41,24 @@ class Archive:
                 raise Refused(f"feeder {g.feeder_id.hex()} is here already, with another genesis")
         return g.feeder_id
 
-    def feeders(self):
-        """[(feeder id, name)]"""
-        return [(bytes(f), name) for f, name in self.db.all("SELECT feeder, name FROM feeders ORDER BY name, feeder")]
-
-    def genesis(self, feeder):
-        return self.chain(feeder).genesis
-
-    def records_of_genesis(self, feeder):
-        """The genesis and its amendments, as signed bytes."""
-        return [bytes(r) for r, in self.db.all("SELECT record FROM genesis WHERE feeder = ? ORDER BY number", feeder)]
-
-    def chain(self, feeder):
-        """The feeder's chain as the database has it: another program may have added to it. Refused."""
-        with self.db.lock:
-            chain = self.chains.get(feeder)
-            newest = chain and self.db.one("SELECT height FROM blocks WHERE feeder = ? ORDER BY height DESC LIMIT 1", feeder)
-            if not chain or newest and newest[0] >= chain.height:
-                chain = self.chains[feeder] = self._load(feeder)
-            return chain
-
-    def _load(self, feeder):
-        last = self.db.one("SELECT height, proposal, hash, state FROM blocks WHERE feeder = ? ORDER BY height DESC LIMIT 1", feeder)
-        found = self.records_of_genesis(feeder)  # after the block: what it brought is among them
-        if not found:
-            raise Refused(f"no feeder {feeder.hex()} here")
-        geneses = [format.genesis_of(record) for record in found]
-        if not last:
-            return Chain(geneses[:1])
-        height, proposal, digest, state = last[0], bytes(last[1]), bytes(last[2]), bytes(last[3])
-        block = format.block_of(proposal)
-        tip = height, block.header, digest, block.salt, format.unpack_leaves(zlib.decompress(state))
-        nodes = self.nodes(feeder, trees.full(0, height + 1))
-        return Chain(geneses, tip, [nodes[node] for node in trees.full(0, height + 1)])
-
     # -- blocks in
 
     def take(self, feeder, proposal, certificate=b""):
         """Keep a proposal, and with a certificate all that is final by it. How many blocks joined the chain; Refused, Malformed."""
-        chain = self.chain(feeder)
         with self.db.lock:
-            header = format.header_at(proposal)
+            chain, header = self.chain(feeder), format.header_at(proposal)
             digest = header.hash(feeder)
             if self._known(chain, feeder, header, digest, certificate):
                 return 0
             if certificate and header.previous == chain.tip:  # what nearly always happens
-                self._append(feeder, [chain.add(proposal, certificate)])
-                return 1 + self._waiting(feeder)
-            self._wait(feeder, header, digest, proposal, certificate)
-            return self._waiting(feeder)
+                try:
+                    self._append(feeder, [chain.add(proposal, certificate)])
+                except Blocked:
+                    self.wait(feeder, header, digest, proposal, certificate)  # until the rows are mended
+                    raise
+                return 1 + self.join_waiting(feeder)
+            self.wait(feeder, header, digest, proposal, certificate)
+            return self.join_waiting(feeder)
 
     def _known(self, chain, feeder, header, digest, certificate):
         if header.slot > chain.slot:
@@ -118,8 +88,8 @@ class Archive:
         fault = format.proposal_fault(chain.books, proposal)
         if fault and header.previous == chain.tip:  # behind a gap others may vote
             raise Refused(fault)
-        self._wait(feeder, header, header.hash(feeder), proposal, b"", sender if fault else header.proposer, not fault)
-        self._waiting(feeder)  # it may be the one that certified blocks wait for
+        self.wait(feeder, header, header.hash(feeder), proposal, b"", sender if fault else header.proposer, not fault)
+        self.join_waiting(feeder)  # it may be the one that certified blocks wait for
         return True
 
     def proposal_of(self, feeder, digest):
@@ -128,7 +98,7 @@ class Archive:
             or self.db.one("SELECT proposal FROM blocks WHERE feeder = ? AND hash = ?", feeder, digest)
         return bytes(row[0]) if row else None
 
-    def _wait(self, feeder, header, digest, proposal, certificate, sender=IMPORTED, signed=True):
+    def wait(self, feeder, header, digest, proposal, certificate, sender=IMPORTED, signed=True):
         """The header's hash covers the body, but not its proposer's signature: `signed` says that it holds, or comes from whoever runs the archive.
         A copy of which that is not known never takes the place of another, unless it is the proposer's own and the other is not."""
         if format.body_root(format.block_of(proposal)) != header.body_root:
@@ -149,7 +119,7 @@ class Archive:
             for old, in over:
                 self.db.do("DELETE FROM waiting WHERE feeder = ? AND hash = ?", feeder, bytes(old))
 
-    def _waiting(self, feeder):
+    def join_waiting(self, feeder):
         """Append what waited and now continues the chain up to a certificate. Refused, Malformed: one is not what it seemed, and is gone."""
         done, failed = 0, None
         while True:
@@ -165,6 +135,8 @@ class Archive:
                     steps.append(chain.add(proposal, certificate))
                 self._append(feeder, steps)
                 done += len(steps)
+            except Blocked:
+                raise
             except (Refused, Malformed) as error:
                 failed = error
                 self.chains.pop(feeder)  # it has taken those before
@@ -215,93 +187,23 @@ class Archive:
     def _append(self, feeder, steps):
         try:
             with self.db.transaction():
-                for s in steps:
-                    self.db.do("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)", feeder, s.height, s.header.slot, s.digest, s.proposal,
-                               s.certificate, zlib.compress(s.state, 1))
-                    self.db.many("INSERT INTO genesis VALUES (?, ?, ?)", [(feeder, *amendment) for amendment in s.amendments])
-                    self.db.many("INSERT INTO evidence VALUES (?, ?, ?, ?)", [(feeder, s.height, *evidence) for evidence in s.evidence])
-                    self.db.many("INSERT INTO nodes VALUES (?, ?, ?, ?)", [(feeder, *node) for node in s.nodes])
-                    for table, values in table_rows(feeder, s.height, s.rows).items():
-                        self.db.many(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values[0]))})" if values else "", values)
-        except BaseException:
+                for step in steps:
+                    self.put(feeder, step)
+        except BaseException as error:
             self.chains.pop(feeder, None)  # its books are ahead of the disk now
+            if isinstance(error, self.db.conflicts) and self.height(feeder) <= steps[0].height:  # so no other program added it
+                raise Blocked(f"block {steps[0].header.slot} cannot be stored, for rows of lost blocks are in its way: {MEND}") from None
             raise
 
-    # -- blocks out
-
-    def proposal(self, feeder, height):
-        return self._block(feeder, height)[0]
-
-    def _block(self, feeder, height):
-        row = self.db.one("SELECT proposal, certificate, state FROM blocks WHERE feeder = ? AND height = ?", feeder, height)
-        if not row:
-            raise Refused(f"no block {height} here")
-        return tuple(map(bytes, row))
-
-    def bytes_of(self, feeder, height):
-        """(proposal, certificate)"""
-        return self._block(feeder, height)[:2]
-
-    def block(self, feeder, height):
-        """(decoded block with its certificate or None, certificate bytes, state leaves)"""
-        return self._open(feeder, height)[:3]
-
-    def regime_before(self, feeder, height):
-        """(epoch, excluded, genesis in force): under which a block was agreed on."""
-        if not height:
-            return 0, 0, self.chain(feeder).first
-        epoch, excluded, digest = format.regime_of(self.block(feeder, height - 1)[2])
-        return epoch, excluded, self.chain(feeder).known[digest]
-
-    def books_before(self, feeder, height):
-        """The books that a block was executed on."""
-        genesis = self.regime_before(feeder, height)[2]
-        if not height:
-            return format.books_of(genesis)
-        block, _, leaves = self.block(feeder, height - 1)
-        return format.books_of(genesis, block.salt, leaves)
-
-    def leaf_nodes(self, feeder, height, tree):
-        """(records, hash tree over their salted leaves) of a block's body (format.BODY) or state (format.STATE)."""
-        opened = self._open(feeder, height)
-        if tree not in opened[3]:
-            records = opened[0].leaves() if tree == format.BODY else opened[2]
-            opened[3][tree] = records, trees.grown(trees.salted_leaves(opened[0].salt, tree, records))
-        return opened[3][tree]
-
-    def _open(self, feeder, height):
-        with self.db.lock:
-            opened = self._opened.get((feeder, height))
-            if not opened:
-                proposal, certificate, state = self._block(feeder, height)
-                opened = format.block_of(proposal, certificate), certificate, format.unpack_leaves(zlib.decompress(state)), {}
-                if certificate:  # one without may get its own yet, and another program may bring it
-                    while len(self._opened) >= MOST_OPEN:
-                        del self._opened[next(iter(self._opened))]
-                    self._opened[feeder, height] = opened
-            return opened
-
-    def height_of(self, feeder, slot):
-        row = self.db.one("SELECT height FROM blocks WHERE feeder = ? AND slot = ?", feeder, slot)
-        return row[0] if row else None
-
-    def certified(self, feeder, height, most=1):
-        """The first heights from there on whose blocks have a certificate of their own."""
-        return [h for h, in self.db.all("SELECT height FROM blocks WHERE feeder = ? AND height >= ? AND certificate <> ? ORDER BY height LIMIT ?",
-                                        feeder, height, b"", most)]
-
-    def nodes(self, feeder, wanted):
-        """{(level, place): hash} of the accumulator's full subtrees."""
-        out = node_rows(self.db, feeder, wanted)
-        for level, place in wanted:
-            if (level, place) not in out:
-                raise Refused(f"node {level}/{place} is missing: `prosumer archive check` tells what else")
-        return out
-
-    def gap(self, feeder):
-        """(slot of the last block in the chain, slots of blocks that wait for one that is missing)."""
-        rows = self.db.all("SELECT slot FROM waiting WHERE feeder = ? AND certificate <> ? ORDER BY slot", feeder, b"")
-        return self.chain(feeder).slot, [slot for slot, in rows]
+    def put(self, feeder, s):
+        """The rows of a Step."""
+        self.db.do("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)", feeder, s.height, s.header.slot, s.digest, s.proposal,
+                   s.certificate, zlib.compress(s.state, 1))
+        self.db.many("INSERT INTO genesis VALUES (?, ?, ?)", [(feeder, *amendment) for amendment in s.amendments])
+        self.db.many("INSERT INTO evidence VALUES (?, ?, ?, ?)", [(feeder, s.height, *evidence) for evidence in s.evidence])
+        self.db.many("INSERT INTO nodes VALUES (?, ?, ?, ?)", [(feeder, *node) for node in s.nodes])
+        for table, values in table_rows(feeder, s.height, s.rows).items():
+            self.db.many(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values[0]))})" if values else "", values)
 
     # -- a recorded run
 
@@ -314,29 +216,6 @@ class Archive:
             joined += self.take(feeder, *format.parts_of(path.read_bytes()))
             progress(i + 1, len(files))
         return feeder, joined
-
-    def copy(self, other):
-        """All that another archive has and this one lacks, checked like any block; how many blocks joined."""
-        joined = 0
-        for feeder, _ in other.feeders():
-            self.enrol(other.records_of_genesis(feeder)[0])
-            for height in range(self.chain(feeder).height, other.chain(feeder).height):
-                joined += self.take(feeder, *other.bytes_of(feeder, height))
-        return joined
-
-
-def node_rows(db, feeder, wanted):
-    """{(level, place): hash} of those that are there. One question to a server; SQLite is asked node by node, for then it uses its index."""
-    wanted = sorted(wanted)
-    if not db.postgres:
-        found = [db.one("SELECT level, place, hash FROM nodes WHERE feeder = ? AND level = ? AND place = ?", feeder, *node) for node in wanted]
-    elif wanted:
-        places = ", ".join(["(?, ?)"] * len(wanted))
-        found = db.all(f"SELECT level, place, hash FROM nodes WHERE feeder = ? AND (level, place) IN (VALUES {places})",
-                       feeder, *[n for node in wanted for n in node])
-    else:
-        found = []
-    return {(level, place): bytes(digest) for level, place, digest in filter(None, found)}
 
 
 def table_rows(feeder, height, rows):

@@ -1,6 +1,7 @@
 """`prosumer archive`: keep every block of one or many feeders in a database that nobody has to trust, and answer with proofs.
 
     prosumer archive import DB RUN|ARCHIVE|URL…                     blocks that were recorded; fills gaps
+    prosumer archive repair DB [RUN|ARCHIVE|URL…]                   mends what check finds, with blocks from these
     prosumer archive follow DB --broker HOST --genesis FILE…        until stopped; answers over MQTT, and with --http over HTTP
     prosumer archive serve DB --http HOST:PORT                      answers over HTTP alone
     prosumer archive ask QUESTION … --broker HOST --genesis FILE    asks one that follows; what it answers is checked
@@ -8,29 +9,20 @@
 DB is a file (SQLite) or postgresql://user:password@host/name. Receipts: `prosumer receipt DB --member M --slot K`.
 """
 import json
-import os
 import sys
-import threading
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from prosumer_tools.archive import answers, format, words
+from prosumer_tools.archive import answers, database, format, words
 from prosumer_tools.archive.chain import Refused
 from prosumer_tools.archive.check import against, check
-from prosumer_tools.archive.database import SAME_BLOCKS, Database, DatabaseError, restore
+from prosumer_tools.archive.database import Database, DatabaseError, restore
 from prosumer_tools.archive.export import FORMATS, export
-from prosumer_tools.archive.http import Server
 from prosumer_tools.archive.search import KINDS, SIDES, count, keep, search
 from prosumer_tools.archive.source import choose
 from prosumer_tools.archive.store import Archive
-from prosumer_tools.commands import archive_ask, broker
-from prosumer_tools.feederkeys import BadSeal, FeederKeys
+from prosumer_tools.commands import archive_ask, archive_fill, broker
+from prosumer_tools.feederkeys import BadSeal
 from prosumer_tools.verify.records import Malformed
-
-
-class Fault(Exception):
-    """Said already; exit code 1."""
 
 
 def add_parser(subparsers):
@@ -46,13 +38,19 @@ def add_parser(subparsers):
         a.set_defaults(run=_run, does=does)
         return a
 
-    a = action("import", _import, "take in runs, other archives, or an archive's URL; what is there already is skipped", False)
-    a.add_argument("sources", nargs="+", metavar="RUN|ARCHIVE|URL")
-    a.add_argument("--token", help="for a URL: the operator's token there (default: $PROSUMER_TOKEN)")
-    a = action("follow", _follow, "follow feeders over MQTT until stopped", False)
+    def sources(name, does, text, least):
+        a = action(name, does, text)
+        a.add_argument("sources", nargs=least, metavar="RUN|ARCHIVE|URL")
+        a.add_argument("--token", action="append", help="for a URL: the operator's there; again for another feeder's (default: $PROSUMER_TOKEN)")
+
+    sources("import", archive_fill.bring, "take in runs, other archives, or an archive's URL; what is there already is skipped", "+")
+    sources("repair", archive_fill.mend, "mend in place what check finds; what is lost or damaged comes from these", "*")
+    a = action("follow", archive_fill.follow, "follow feeders over MQTT until stopped", False)
     _listening(a)
     a.add_argument("--http", metavar="HOST:PORT", help="answer over HTTP too")
-    a = action("serve", _serve, "answer over HTTP alone", False)
+    a.add_argument("--peer", nargs="+", default=[], metavar="URL", help="archives that answer over HTTP: what is missing here is fetched there")
+    a.add_argument("--peer-token", action="append", metavar="TOKEN", help="the operator's there; again for another feeder's (default: $PROSUMER_TOKEN)")
+    a = action("serve", archive_fill.serve, "answer over HTTP alone", False)
     a.add_argument("--http", metavar="HOST:PORT", default="127.0.0.1:8046")
     action("status", _status, "feeders, blocks, gaps", False).add_argument("--json", action="store_true")
     a = action("search", _search, "readings, trades, entries or coins, with their receipts")
@@ -92,12 +90,12 @@ def _run(args):
     try:
         args.does(args)
         return 0
-    except Fault:
+    except archive_fill.Fault:
         return 1
     except (Refused, Malformed, DatabaseError, BadSeal) as e:
         print(f"prosumer archive: {e}", file=sys.stderr)
-    except urllib.error.URLError as e:
-        print(f"prosumer archive: {getattr(e, 'url', '')} {e.reason if hasattr(e, 'reason') else e}", file=sys.stderr)
+    except database.errors() as e:
+        print(f"prosumer archive: {(str(e).splitlines() or [type(e).__name__])[0]}: `prosumer archive check` tells more", file=sys.stderr)
     except OSError as e:
         print(f"prosumer archive: {e.filename or args.db}: {e.strerror or e}", file=sys.stderr)
     return 2
@@ -105,85 +103,6 @@ def _run(args):
 
 def _archive(args, create=False):
     return Archive(Database(args.db, create))
-
-
-def _import(args):
-    archive = _archive(args, True)
-    for source in args.sources:
-        if source.startswith(("http://", "https://")):
-            joined = _from_url(archive, source.rstrip("/"), args.token or os.environ.get("PROSUMER_TOKEN", ""))
-        elif (Path(source) / "genesis.bin").is_file():
-            joined = archive.bring_in(source)[1]
-        elif Path(source).is_dir():
-            raise Refused(f"{source}: no run here (genesis.bin and a folder records are needed)")
-        else:
-            joined = archive.copy(Archive(Database(source, False, SAME_BLOCKS)))
-        print(f"{source}: {joined} blocks joined the archive")
-    _say_gaps(archive)
-
-
-def _from_url(archive, url, token):
-    """Whatever another archive has after what is here, or in the gap; it is checked like any block."""
-    def ask(path):
-        request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {token}"} if token else {})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.read()
-    joined = 0
-    for feeder in (f["feeder"] for f in json.loads(ask("/"))["feeders"]):
-        archive.enrol(ask(f"/{feeder}/genesis"))
-        chain = archive.chain(bytes.fromhex(feeder))
-        while True:
-            found = ask(f"/{feeder}/headers?first={chain.height}&count=256")
-            if len(found) == 4:
-                break
-            before = chain.height
-            for at in range(4, len(found), format.HEADER_SIZE):
-                header = format.header_at(b"\x09" + found[at:at + format.HEADER_SIZE])
-                joined += archive.take(bytes.fromhex(feeder), *format.parts_of(ask(f"/{feeder}/block?slot={header.slot}")))
-            chain = archive.chain(bytes.fromhex(feeder))
-            if chain.height == before:
-                break
-    return joined
-
-
-def _follow(args):
-    from prosumer_tools.archive.listen import Listener
-    archive = _archive(args, True)
-    for path in args.genesis:
-        archive.enrol(path.read_bytes())
-    if not archive.feeders():
-        raise Refused("the archive has no feeder yet: give --genesis FILE")
-    def keys():
-        return {k.feeder_id: k for k in map(FeederKeys.load, args.keys)}
-    keys()  # what is wrong with a file is told now
-    host, port, user, password, tls = broker.named(args)
-    server = _server(archive, args.http) if args.http else None
-    listener = Listener(archive, host, port, user, password, args.client_id, _tell, keys, tls).start()
-    try:
-        listener.ended.wait()
-        raise DatabaseError(f"nothing more is taken: {listener.failure}")
-    finally:
-        listener.stop()
-        if server:
-            server.shutdown()
-
-
-def _serve(args):
-    server = _server(_archive(args), args.http)
-    try:
-        threading.Event().wait()
-    finally:
-        server.shutdown()
-
-
-def _server(archive, address):
-    server = Server(archive, *broker.address(address, 8046)).start()
-    _tell(f"answering at {server.url}")
-    return server
-
-
-def _tell(text):
-    print(text, flush=True)
 
 
 def _status(args):
@@ -194,15 +113,7 @@ def _status(args):
         return
     for s in found:
         print(f"{s['feeder']}  {s['street']:24}{s['members']:>4} members{s['blocks']:>9} blocks, the last of slot {s['last_slot']}")
-    _say_gaps(archive)
-
-
-def _say_gaps(archive):
-    for feeder, name in archive.feeders():
-        slot, waiting = archive.gap(feeder)
-        if waiting:
-            print(f"{name}: {len(waiting)} blocks from slot {waiting[0]} on wait for one that is missing after slot {slot};"
-                  " import it from a run or another archive")
+    archive_fill.say_gaps(archive)
 
 
 def _search(args):
@@ -222,10 +133,12 @@ def _search(args):
 
 def _check(args):
     archive = _archive(args)
-    chosen = [choose(archive, args.feeder)] if args.feeder else [f for f, _ in archive.feeders()]
-    bad = False
+    chosen = [choose(archive, args.feeder)] if args.feeder else archive.known()
+    bad = not chosen
+    if bad:
+        print("the archive has no feeders")
     for feeder in chosen:
-        result = check(archive, feeder, not args.quick, _progress if sys.stderr.isatty() else lambda done, of: None)
+        result = check(archive, feeder, not args.quick, archive_fill.progress())
         for path in args.against:
             data = path.read_bytes()
             headers = [data[at:at + format.HEADER_SIZE] for at in range(4, len(data), format.HEADER_SIZE)]
@@ -233,18 +146,10 @@ def _check(args):
                 result.faults += [f"{line} ({path.name})" for line in against(archive, feeder, headers)]
             except Malformed as error:
                 raise Malformed(f"{path}: {error}") from None
-        for line in result.faults:
-            print(line)
-        more = f" and {result.more} more" if result.more else ""
-        verdict = "all holds" if result.ok else f"{len(result.faults)}{more} faults"
-        print(f"{feeder.hex()}: {result.blocks} blocks, {result.certificates} certificates, {result.signatures} signatures: {verdict}")
+        archive_fill.say(feeder, result)
         bad = bad or not result.ok
     if bad:
-        raise Fault
-
-
-def _progress(done, of):
-    print(f"  block {done} of {of}", end="\r" if done < of else "\r" + " " * 40 + "\r", file=sys.stderr, flush=True)
+        raise archive_fill.Fault
 
 
 def _export(args):
