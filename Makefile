@@ -33,7 +33,7 @@ test: $(STAMP) postgres  ## all tests: firmware on the Unix port, agent on emula
 bench: $(STAMP) postgres  ## figures beside their peers: medians, ratios (about 15 minutes)
 	@$(BIN)/python tests/bench/run.py
 
-soak: $(STAMP)  ## the long searches: power cuts at every flash operation, three days of a street of 16 in which all fails, 100,000 schedules of the agreement (about 1.5 hours)
+soak: $(STAMP)  ## the long searches: power cuts at every flash operation, three days of a street of 16 in which all fails, 100,000 schedules of the agreement (about 2.5 hours)
 	@$(BIN)/micropython -X heapsize=64M tests/bench/soak_registers.py
 	@$(BIN)/python tests/soak_street.py
 	@$(BIN)/micropython -X heapsize=16M tests/sim/run_members.py --schedules 200

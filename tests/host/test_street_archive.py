@@ -49,7 +49,7 @@ def test_the_archive_holds_every_final_block_and_gives_a_receipt_that_holds_with
     found = json.loads(capsys.readouterr().out)
     slot, member = played.story.largest_sale()
     assert (found["slot"], found["member"]) == (slot, member) and found["trade"]["sold_mwh"] > 0 and found["reading"]
-    text = check_receipt.read([str(out / "receipt.html")])
+    [(_, text)] = check_receipt.read([str(out / "receipt.html")])
     assert text == (out / "receipt.bin").read_bytes(), "the page holds it too"
     page = (out / "report.html").read_text()
     assert 'href="receipt.html"' in page and f"{list(played.houses)[member]} sold" in page and "archive.db" in page
