@@ -72,7 +72,7 @@ def test_a_full_flash_keeps_no_dummies_and_breaks_nothing():
     try:
         s.lost = lambda sender, to, kind, payload: kind in BLOCKS
         s.run(2)
-        assert len(notarized.since(node, 0, 99)) == 8
+        assert len(notarized.since(node, 0, 99)) == 2
         s.lost = lambda *_: False
         s.run(2)
     finally:
