@@ -123,6 +123,7 @@ def test_one_of_several_feeders_is_opened_by_a_token(url, peer, tmp_path, capsys
     assert [name for _, name in Archive(Database(url)).feeders()] == ["Chain Street"]
     more = answers.new_token(other, second.feeder, answers.OPERATOR)
     member = answers.new_token(other, second.feeder, 1)
+    assert member.isalnum() and len(member) == 48, "nothing in it is an option of a command"
     assert main("import", url, server.url, "--token", member, "--feeder", "Another Street") == 2
     assert main("import", url, server.url, "--token", token, "--token", more, "--feeder", second.feeder.hex()[:6]) == 0
     archive = Archive(Database(url))

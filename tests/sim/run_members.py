@@ -8,12 +8,13 @@ readings have faults, and one member may vote twice. Then the network is good ag
 slot of the good time without a final block; an honest member excluded. Exits 1 if anything was found. RULE: `memory` (who catches
 up forgets its votes) or `stop` (blocks extend a block that changes who votes).
 
-Last result (--schedules 18, seeds 1 to 18 of each n): one found, mended since (n=4 seed 8: no agreement in the end; it finds nothing now).
+Last result (--schedules 200, seeds 1 to 200 of n=4): nothing found. 200 of n=5 and 100 of n=7 before coins and money moved in it: four found and mended, since
+then nothing (readings of a member that left, two streets in which half knew a block and half its dummy, a tip whose state had left memory).
 
-    n                  4    5    7
-    final blocks     174  180  178
-    amendments        51   42   48
-    liars excluded     9   12   11
+    n                  4      5
+    final blocks    1956   1888
+    amendments       553    541
+    liars excluded    94     90
 """
 import gc
 import random

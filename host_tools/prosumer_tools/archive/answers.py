@@ -131,7 +131,7 @@ def new_token(archive, feeder, member):
     """A secret for a member or the operator; the database keeps only its hash."""
     if member != OPERATOR and not 0 <= member < archive.genesis(feeder).n:
         raise Refused(f"no member {member} on this feeder")
-    token = secrets.token_urlsafe(24)
+    token = secrets.token_hex(24)  # one that began with a dash was an option to every command that was given it
     archive.db.do("INSERT INTO tokens VALUES (?, ?, ?)", hashlib.sha256(token.encode()).digest(), feeder, member)
     return token
 
