@@ -171,6 +171,8 @@ said, node = [], s.meters[0].node
 node.publish = lambda kind, payload, member=None: said.append(b"".join(list(payload.pieces)))
 def ask(count):
     node.catchup._answer(Ask(member=N - 1, to=0, iteration=0, slot=lost.node.final.slot + 1, count=count, domain=lost.node.members.domain))
+    while node.catchup.job:  # a board makes a step each time it has listened
+        node.catchup.step(s.now)
 ask(left.count)
 ask(1)
 cursor = Cursor(said[0])
