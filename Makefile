@@ -30,7 +30,7 @@ postgres:
 test: $(STAMP) postgres  ## all tests: firmware on the Unix port, agent on emulated devices, host tools (under 15 minutes)
 	@$(BIN)/python -m pytest tests -q -p no:cacheprovider --durations=10
 
-bench: $(STAMP) postgres  ## figures beside their peers: medians, ratios (about 15 minutes)
+bench: $(STAMP) postgres  ## figures beside their peers: medians, ratios (about 40 minutes)
 	@$(BIN)/python tests/bench/run.py
 
 soak: $(STAMP)  ## the long searches: power cuts at every flash operation, three days of a street of 16 in which all fails, 100,000 schedules of the agreement (about 2.5 hours)
