@@ -1,4 +1,5 @@
 """A PostgreSQL server of the test's own, from the Debian package, in a folder that is thrown away. It listens on a socket in there alone."""
+import itertools
 import os
 import pwd
 import re
@@ -65,3 +66,12 @@ def create(url, name):
 def postgres():
     with cluster() as url:
         yield url
+
+
+_urls = itertools.count(1)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path, postgres):
+    """A new place for an archive, of each kind in turn."""
+    return str(tmp_path / "archive.db") if request.param == "sqlite" else create(postgres, f"archive{next(_urls)}")

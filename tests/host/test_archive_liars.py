@@ -6,7 +6,7 @@ import struct
 
 import pytest
 from chain_kit import RETAIL, Paper, genesis, key
-from postgres_kit import create, postgres  # noqa: F401 (fixture)
+from postgres_kit import create, postgres, url  # noqa: F401 (fixtures)
 from test_archive_serve import Voice, broker, said, until  # noqa: F401 (fixture)
 
 from prosumer_tools.archive import format, http
@@ -15,18 +15,6 @@ from prosumer_tools.archive.check import check
 from prosumer_tools.archive.database import Database, DatabaseError
 from prosumer_tools.archive.listen import Ear, Listener
 from prosumer_tools.archive.store import MOST_OF_ONE, Archive
-
-_count = 0
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path, postgres):
-    global _count
-    if request.param == "sqlite":
-        return str(tmp_path / "archive.db")
-    _count += 1
-    return create(postgres, f"liars{_count}")
-
 
 def new(url, slots=3):
     """(archive, street, its ear, what it told) after some slots."""

@@ -6,9 +6,9 @@ import time
 
 import pytest
 from chain_kit import Paper
-from postgres_kit import postgres  # noqa: F401 (fixture)
+from postgres_kit import postgres, url  # noqa: F401 (fixtures)
 from test_archive_serve import Voice, broker, said, until  # noqa: F401 (fixture)
-from test_archive_store import main, url  # noqa: F401 (fixture)
+from test_archive_store import main
 
 from prosumer_tools.archive import answers
 from prosumer_tools.archive.check import check

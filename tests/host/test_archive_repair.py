@@ -4,8 +4,8 @@ import sqlite3
 
 import pytest
 from chain_kit import Paper
-from postgres_kit import create, postgres  # noqa: F401 (fixture)
-from test_archive_store import filled, main, url  # noqa: F401 (fixture)
+from postgres_kit import create, postgres, url  # noqa: F401 (fixtures)
+from test_archive_store import filled, main
 
 from prosumer_tools.archive import answers, receipts
 from prosumer_tools.archive.chain import Refused
