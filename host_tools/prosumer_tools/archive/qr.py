@@ -78,5 +78,6 @@ def page(receipt, title, text):
     pictures = "".join(f"<figure>{symbol.svg_inline(scale=3, border=4)}<figcaption>{i} of {len(made)}</figcaption></figure>"
                        for i, symbol in enumerate(made, 1))
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>body{{font:15px/1.4 sans-serif;margin:2em}}'
-            "figure{display:inline-block;margin:0 1.5em 1.5em 0;text-align:center;break-inside:avoid}pre{font:13px/1.4 monospace;white-space:pre-wrap}"
+            "figure{display:inline-block;margin:0 1.5em 1.5em 0;text-align:center;break-inside:avoid}"
+            "pre{font:13px/1.4 monospace;white-space:pre-wrap;overflow-wrap:anywhere}"
             f"</style><h1>{escape(title)}</h1>{pictures}<pre>{escape(text)}\n</pre></html>\n")
